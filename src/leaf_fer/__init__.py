@@ -1,0 +1,32 @@
+"""leaf-fer: facial expressions from a few labeled and many unlabeled faces.
+
+Example:
+    >>> import leaf_fer
+    >>> leaf_fer.__version__
+    '0.1.0'
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from leaf_fer.predict import Predictor, load
+    from leaf_fer.run import train
+
+__all__ = ["Predictor", "load", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    # torch is imported when it is first needed: `leaf --help` does not wait for it.
+    if name in ("Predictor", "load"):
+        from leaf_fer import predict
+
+        return getattr(predict, name)
+    if name == "train":
+        from leaf_fer import run
+
+        return run.train
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,189 @@
+"""The only place where the words of a configuration become objects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from leaf_fer.algorithms import ALGORITHMS
+from leaf_fer.config import Config, Settings
+from leaf_fer.data import split as splits
+from leaf_fer.data.sources import read_faces
+from leaf_fer.data.split import Split
+from leaf_fer.data.store import Store, prepare
+from leaf_fer.data.stream import seed_of
+from leaf_fer.data.table import FaceTable
+from leaf_fer.data.views import Batches, Images
+from leaf_fer.engine.loop import State
+from leaf_fer.errors import UserError
+from leaf_fer.memory import Average
+from leaf_fer.models import Architecture, Classifier, build_classifier
+from leaf_fer.types import Problem
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set that is ready to train on: names, decoded images and their use."""
+
+    table: FaceTable
+    store: Store
+    split: Split
+
+
+def open_data(settings: Settings, saved: Path | None = None) -> Data:
+    """Read, decode and split the data set of a run.
+
+    Args:
+        settings: of the run.
+        saved: a split to use instead of drawing one.
+
+    Raises:
+        UserError: the data or an option about it is not usable.
+    """
+    table = read_faces(settings.data)
+    cache = Path(settings.cache) if settings.cache else None
+    store = prepare(table, settings.image_size, cache=cache, workers=settings.workers)
+    if saved is not None:
+        return Data(table, store, splits.load(saved, table, store.hashes))
+    split = splits.draw(
+        table,
+        valid=store.valid,
+        hashes=store.hashes,
+        labels=labels(settings.labels),
+        seed=settings.split_seed,
+        balance=settings.balance,
+        validation_fraction=settings.validation,
+        keep_labeled_in_pool=settings.keep_labeled_in_pool,
+        keep_test_duplicates=settings.keep_duplicates,
+    )
+    return Data(table, store, split)
+
+
+def labels(text: str | None) -> int | Path | None:
+    """What ``--labels`` means: a budget, a file, or all labels there are.
+
+    Raises:
+        UserError: neither a whole number above 0 nor a file.
+    """
+    if text is None:
+        return None
+    if text.lstrip("-").isdecimal():
+        if int(text) < 1:
+            raise UserError(f"--labels {text}: expected a whole number >= 1, or a CSV file")
+        return int(text)
+    if not Path(text).is_file():
+        raise UserError(f"--labels {text}: expected a whole number >= 1, or an existing CSV file")
+    return Path(text)
+
+
+def architecture(settings: Settings, num_classes: int) -> Architecture:
+    """The network of a run."""
+    return Architecture(
+        backbone=settings.backbone,
+        num_classes=num_classes,
+        image_size=settings.image_size,
+        dropout=settings.dropout,
+        eaf=settings.eaf,
+        num_experts=settings.num_experts,
+        top_k=settings.top_k,
+        expert=settings.expert,
+        gate=settings.gate,
+        shared_expert=settings.shared_expert,
+        combine=settings.combine,
+        balance=settings.balance_weight,
+        instance_level=settings.instance_level,
+        normalize_features=settings.normalize_features,
+    )
+
+
+def accelerate(settings: Settings) -> Fabric:
+    """Device and precision of a run.
+
+    Raises:
+        UserError: a GPU is asked for and there is none.
+    """
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: torch sees no GPU here; expected auto or cpu")
+    use_gpu = settings.device != "cpu" and torch.cuda.is_available()
+    half = settings.precision == "bfloat16" or (
+        settings.precision == "auto" and computes_bfloat16("cuda" if use_gpu else "cpu")
+    )
+    from lightning_fabric import Fabric
+
+    return Fabric(
+        accelerator="cuda" if use_gpu else "cpu",
+        devices=1,
+        precision="bf16-mixed" if half else "32-true",
+    )
+
+
+def computes_bfloat16(device: str) -> bool:
+    """Whether bfloat16 is faster than float32 there: in hardware, not emulated."""
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, lambda: False)() for name in probes)
+
+
+def build_state(config: Config, data: Data, device: torch.device) -> State:
+    """Network, method, average and optimizer of a run, as they are before the first step."""
+    settings, split = config.settings, data.split
+    classes = len(data.table.classes)
+    torch.manual_seed(seed_of(settings.seed, "weights"))
+    model: Classifier = build_classifier(architecture(settings, classes))
+    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    counts = torch.from_numpy(np.bincount(split.targets, minlength=classes)).float()
+    problem = Problem(classes, len(split.labeled), len(split.unlabeled), counts / counts.sum())
+    try:
+        algorithm = ALGORITHMS[settings.method](problem, model, **config.options).to(device)
+    except ValueError as error:
+        raise UserError(f"--method {settings.method}: {error}") from error
+    average = Average(model, settings.ema)
+    trained = [p for m in (model, algorithm) for p in m.parameters() if p.requires_grad]
+    if settings.optimizer == "adam":
+        # Decoupled decay, as Ada-CM and LEAF's released code have it; without decay it is Adam.
+        optimizer: torch.optim.Optimizer = torch.optim.AdamW(
+            trained, settings.lr, weight_decay=settings.weight_decay, fused=True
+        )
+    else:
+        optimizer = torch.optim.SGD(
+            trained,
+            settings.lr,
+            momentum=settings.sgd_momentum,
+            weight_decay=settings.weight_decay,
+            nesterov=settings.sgd_momentum > 0,
+            fused=True,
+        )
+    return State(model, algorithm, average, optimizer)
+
+
+def build_batches(config: Config, data: Data, device: torch.device) -> Batches:
+    """The data of a run, batch by batch.
+
+    Raises:
+        UserError: the method wants unlabeled images, and there are none.
+    """
+    settings, split = config.settings, data.split
+    views = ALGORITHMS[settings.method].views
+    if views.unlabeled and not len(split.unlabeled):
+        raise UserError(
+            f"--method {settings.method}: needs unlabeled images, and all {len(split.labeled)} "
+            "are labeled; give --labels a budget, or use --method supervised"
+        )
+    return Batches(
+        Images(data.store.images, device),
+        split.labeled,
+        split.targets,
+        split.unlabeled,
+        views,
+        batch_size=settings.batch_size,
+        unlabeled_ratio=settings.unlabeled_ratio,
+        seed=settings.seed,
+    )

@@ -1,0 +1,188 @@
+"""The configuration of a run: everything that decides its result, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from leaf_fer.errors import UserError
+from leaf_fer.options import Option, of_dataclass, resolve
+from leaf_fer.ranges import Count, Fraction, Momentum, Natural, NonNegative, Positive
+from leaf_fer.registry import method
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Options of a training run that every method has.
+
+    Attributes:
+        data: the data set, as in ``leaf data --help``.
+        method: the method, as in ``leaf methods``.
+        labels: how many labels to draw, or a CSV (path,label) or split.json to take them from;
+            none uses every labeled training image.
+        balance: draw the same number of labels per class, or as many as the data set has of it.
+        split_seed: seed of the draw of labels and of held-out images.
+        validation: share of the labeled training images to hold out where the data set has no
+            validation part of its own.
+        keep_labeled_in_pool: leave the labeled images among the unlabeled ones too.
+        keep_duplicates: leave training images in that are also in the test or validation part.
+        seed: seed of weights, batches, augmentation and dropout.
+        image_size: side of the square images in pixels.
+        backbone: name of a timm model, trained from random weights.
+        eaf: levels that get an EAF: semantic, instance, both with a comma, or none.
+        num_experts: experts of an EAF.
+        top_k: experts that a gate keeps; none means 2, or 1 where there is only one.
+        expert: structure of the experts.
+        gate: eq. (3) of LEAF, or the noisy gate of the released code.
+        shared_expert: one expert in all places, as in the released code.
+        combine: weigh the experts' outputs, or their exponentials as in the released code.
+        balance_weight: weight of the load-balancing loss of the gates.
+        instance_level: place of the instance EAF: on the class scores, or before them as in the
+            released code.
+        normalize_features: L2-normalize the features.
+        dropout: share of the pooled features that is dropped in training.
+        batch_size: labeled images per step.
+        unlabeled_ratio: unlabeled images per labeled one in a step.
+        epochs: length of the run if steps are not given.
+        steps: length of the run in optimizer steps; none goes by epochs.
+        epoch_steps: steps between evaluations; none means one pass over the unlabeled images, or a
+            twentieth of the given steps.
+        optimizer: adam has decoupled weight decay, sgd has Nesterov momentum.
+        lr: learning rate.
+        weight_decay: decay of the weights per step, times the learning rate for adam.
+        sgd_momentum: momentum of sgd.
+        schedule: constant, or cosine down to lr * cos(7 pi / 16).
+        warmup: share of the run over which the learning rate rises.
+        ema: decay of the averaged weights that are evaluated; grows to this value over the first
+            steps.
+        precision: auto takes bfloat16 where the processor computes with it.
+        device: auto takes a GPU where there is one.
+        eval_batch_size: images per step of an evaluation.
+        select: which weights model/ holds in the end.
+        final: the part that the final metrics are computed on; the other is not touched at the end.
+        cache: folder of the decoded images; none means $LEAF_CACHE or the user's cache folder.
+        workers: processes that decode images; none means one per core.
+    """
+
+    data: str = ""
+    method: str = "leaf"
+    labels: str | None = None
+    balance: Literal["equal", "natural"] = "equal"
+    split_seed: Natural = 0
+    validation: Fraction = 0.0
+    keep_labeled_in_pool: bool = False
+    keep_duplicates: bool = False
+    seed: Natural = 0
+    image_size: Count = 112
+    backbone: str = "resnet18"
+    eaf: str = "none"
+    num_experts: Count = 4
+    top_k: Count | None = None
+    expert: Literal["linear", "bottleneck", "residual"] = "residual"
+    gate: Literal["softplus", "noisy"] = "softplus"
+    shared_expert: bool = False
+    combine: Literal["linear", "log"] = "linear"
+    balance_weight: NonNegative = 0.0
+    instance_level: Literal["logits", "feature"] = "logits"
+    normalize_features: bool = False
+    dropout: Momentum = 0.0
+    batch_size: Count = 64
+    unlabeled_ratio: Count = 1
+    epochs: Count = 20
+    steps: Count | None = None
+    epoch_steps: Count | None = None
+    optimizer: Literal["adam", "sgd"] = "adam"
+    lr: Positive = 5e-4
+    weight_decay: NonNegative = 0.0
+    sgd_momentum: Momentum = 0.9
+    schedule: Literal["constant", "cosine"] = "constant"
+    warmup: Fraction = 0.0
+    ema: Momentum = 0.999
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    eval_batch_size: Count = 256
+    select: Literal["last", "best-on-validation"] = "last"
+    final: Literal["test", "validation"] = "test"
+    cache: str | None = None
+    workers: Count | None = None
+
+
+SETTINGS: list[Option] = of_dataclass(Settings)
+
+
+@dataclass(frozen=True)
+class Config:
+    """A resolved run: the settings, and the options of the method.
+
+    Attributes:
+        settings: what every method has.
+        options: the method's own options by name.
+    """
+
+    settings: Settings
+    options: Mapping[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """All values on one level, as the YAML file of a run has them."""
+        return {**asdict(self.settings), **self.options}
+
+
+def options_of(key: str) -> list[Option]:
+    """All options of a run with the method ``key``, the method's own last.
+
+    Raises:
+        UserError: there is no such method.
+    """
+    return SETTINGS + method(key).options
+
+
+def configure(*sources: Mapping[str, Any]) -> Config:
+    """Resolve a configuration: defaults, the method's recipe, then the sources, later ones winning.
+
+    Raises:
+        UserError: an unknown name or a value that is not allowed.
+    """
+    chosen = next((s["method"] for s in reversed(sources) if "method" in s), Settings.method)
+    entry = method(str(chosen))
+    values = resolve(options_of(entry.key), entry.recipe, *sources)
+    own = {option.name: values.pop(option.name) for option in entry.options}
+    settings = Settings(**values)
+    if settings.eaf != "none":
+        unknown = set(settings.eaf.split(",")) - {"semantic", "instance"}
+        if unknown:
+            raise UserError(f"--eaf {settings.eaf}: expected semantic, instance, both, or none")
+    if settings.top_k is not None and settings.top_k > settings.num_experts:
+        raise UserError(
+            f"--top-k {settings.top_k}: expected at most --num-experts {settings.num_experts}"
+        )
+    return Config(settings, own)
+
+
+def read_yaml(path: str) -> dict[str, Any]:
+    """Read a configuration file.
+
+    Raises:
+        UserError: the file cannot be read, or is not a mapping of names to values.
+    """
+    import yaml
+
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise UserError(f"--config {path}: cannot be read: {reason}") from None
+    except (yaml.YAMLError, ValueError) as error:  # such as the date 2020-99-99
+        raise UserError(f"--config {path}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"--config {path}: expected a mapping of option names to values")
+    return {str(name).replace("-", "_"): value for name, value in values.items()}
+
+
+def write_yaml(config: Config) -> str:
+    """The configuration as the text of a YAML file."""
+    import yaml
+
+    text: str = yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True)
+    return text

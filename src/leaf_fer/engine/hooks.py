@@ -1,0 +1,131 @@
+"""What a run does besides training: log, show progress, evaluate, keep the best, save."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from leaf_fer.engine.checkpoint import save_checkpoint
+from leaf_fer.engine.loop import State
+from leaf_fer.engine.record import Journal, RunFolder
+from leaf_fer.models import EAF
+from leaf_fer.types import Clock, Objective
+
+COLLAPSE = 0.9
+"""Share of the predictions that one class may take before a run is called collapsed."""
+
+
+class Recorder:
+    """The hooks of a run that lives in a folder.
+
+    Args:
+        folder: the run folder.
+        state: as it is when training starts or goes on.
+        total_steps: of the whole run.
+        validate: network -> metrics on the validation part, or None where there is none.
+        keep: called when the averaged network is the best on validation so far.
+        even: whether classes are about equally frequent where predictions are counted, so that
+            one class taking nearly all of them means collapse.
+        log_steps: steps between two lines of the log.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        state: State,
+        *,
+        total_steps: int,
+        validate: Callable[[torch.nn.Module], dict[str, Any]] | None,
+        keep: Callable[[State], None],
+        even: bool,
+        log_steps: int,
+    ) -> None:
+        self.folder = folder
+        self.validate = validate
+        self.keep = keep
+        self.even = even
+        self.log_steps = log_steps
+        self.journal = Journal(folder, state.step)
+        self.bar = tqdm(
+            total=total_steps, initial=state.step, unit="step", disable=None, dynamic_ncols=True
+        )
+        self._sums: dict[str, dict[str, Tensor]] = {}
+        self._count = 0
+        self._since = time.perf_counter()
+
+    def step(self, clock: Clock, objective: Objective, state: State) -> None:
+        """Add the step to the running means; write them every ``log_steps``."""
+        gates = {
+            name: torch.stack([gate.importance, gate.frequency])
+            for name, gate in state.model.named_modules()
+            if isinstance(gate, EAF)
+        }
+        groups = {"loss": objective.terms, "watch": objective.watch, "experts": gates}
+        for group, values in groups.items():
+            sums = self._sums.setdefault(group, {})
+            for name, value in values.items():
+                value = value.detach().float()
+                sums[name] = sums[name] + value if name in sums else value.clone()
+        self._count += 1
+        if (clock.step + 1) % self.log_steps == 0:
+            self.flush(clock, state)
+        self.bar.update()
+
+    def flush(self, clock: Clock, state: State) -> None:
+        """Write the means since the last line. The only place that waits for the device."""
+        if not self._count:
+            return
+        line: dict[str, Any] = {"epoch": clock.epoch, "lr": state.optimizer.param_groups[0]["lr"]}
+        for group, sums in self._sums.items():
+            line[group] = {name: (value / self._count).tolist() for name, value in sums.items()}
+        now = time.perf_counter()
+        line["steps_per_second"] = self._count / (now - self._since)
+        state.facts["seconds"] = state.facts.get("seconds", 0.0) + now - self._since
+        self.bar.set_postfix({k: f"{v:.3f}" for k, v in line["loss"].items()}, refresh=False)
+        self.journal.write(state.step, line)
+        self._sums, self._count, self._since = {}, 0, now
+
+    def epoch(self, clock: Clock, state: State) -> None:
+        """Evaluate the averaged weights, keep them if they are the best, warn of a collapse."""
+        self.flush(Clock(clock.step - 1, clock.total_steps, clock.epoch_steps), state)
+        if self.validate is None:
+            return
+        found = self.validate(state.average.model)
+        score = found["balanced_accuracy"]
+        if score > state.facts.get("best", -1.0):
+            state.facts.update(best=score, best_step=state.step)
+            self.keep(state)
+        self.bar.write(
+            f"step {state.step}: validation balanced accuracy {100 * score:.2f} %, "
+            f"overall {100 * found['overall_accuracy']:.2f} %",
+            file=sys.stderr,
+        )
+        self._warn_of_collapse(state.step, found["predicted_shares"])
+        line = {k: v for k, v in found.items() if k not in ("confusion_matrix", "classes")}
+        self.journal.write(state.step, {"epoch": clock.epoch, "validation": line})
+        self._since = time.perf_counter()
+
+    def _warn_of_collapse(self, step: int, shares: dict[str, float]) -> None:
+        name, share = max(shares.items(), key=lambda item: item[1])
+        if self.even and share > COLLAPSE:
+            warning = f"{100 * share:.0f} % of the predictions are {name!r}: the run has collapsed"
+            self.bar.write(f"warning: step {step}: {warning}", file=sys.stderr)
+            self.journal.write(step, {"warning": warning})
+
+    def save(self, state: State) -> None:
+        """Write the checkpoint."""
+        now = time.perf_counter()
+        facts = {**state.facts, "step": state.step}
+        save_checkpoint(self.folder.checkpoint, state.modules(), state.optimizer, facts)
+        self._since += time.perf_counter() - now
+
+    def close(self) -> None:
+        """Close files and the bar."""
+        self.journal.close()
+        self.bar.close()

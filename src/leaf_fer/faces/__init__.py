@@ -1,0 +1,1 @@
+"""Detection and alignment of the faces of photos and videos."""

@@ -1,0 +1,7 @@
+"""What is remembered from step to step: modules whose whole state is buffers."""
+
+from leaf_fer.memory.average import Average
+from leaf_fer.memory.margin import ClassMargin
+from leaf_fer.memory.running import Alignment
+
+__all__ = ["Alignment", "Average", "ClassMargin"]

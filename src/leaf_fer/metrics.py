@@ -1,0 +1,75 @@
+"""What a set of predictions is worth. Plain NumPy: no torch is needed to read or merge results."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def confusion_matrix(
+    targets: NDArray[np.int64], predictions: NDArray[np.int64], num_classes: int
+) -> NDArray[np.int64]:
+    """Count pairs: (N,), (N,) -> (C, C), rows are true classes, columns predicted ones."""
+    pairs = np.bincount(targets * num_classes + predictions, minlength=num_classes**2)
+    return pairs.reshape(num_classes, num_classes)
+
+
+def calibration_error(
+    confidence: NDArray[np.float64], correct: NDArray[np.bool_], bins: int = 15
+) -> float:
+    """Return the expected calibration error (Guo et al., 2017, arXiv:1706.04599), eq. (3).
+
+    Args:
+        confidence: (N,), probability of the predicted class.
+        correct: (N,), whether the prediction is right.
+        bins: intervals of equal width, open below and closed above.
+
+    Returns:
+        Mean over samples of |accuracy - confidence| of their bin, in [0, 1].
+    """
+    place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    gap = np.bincount(place, weights=correct - confidence, minlength=bins)
+    return float(np.abs(gap).sum() / len(confidence))
+
+
+def summarize(
+    probabilities: NDArray[np.floating[Any]], targets: NDArray[np.int64], classes: tuple[str, ...]
+) -> dict[str, Any]:
+    """Compute the metrics of a run, ready for JSON.
+
+    Args:
+        probabilities: (N, C), rows sum to 1; N >= 1.
+        targets: (N,) int64 in [0, C).
+        classes: names of the C classes.
+
+    Returns:
+        ``overall_accuracy``; ``balanced_accuracy``, the mean recall of the classes that occur;
+        ``per_class_recall`` by name, None for a class that does not occur; ``macro_f1`` over the
+        classes that occur or are predicted; ``ece`` with 15 bins; ``confusion_matrix`` with true
+        classes as rows; ``predicted_shares`` by name; ``classes``; ``count``.
+    """
+    predictions = probabilities.argmax(axis=1)
+    matrix = confusion_matrix(targets, predictions, len(classes))
+    hits, truth, said = matrix.diagonal(), matrix.sum(axis=1), matrix.sum(axis=0)
+    present, seen = truth > 0, truth + said > 0
+    recall = hits / np.maximum(truth, 1)
+    f1 = 2 * hits / np.maximum(truth + said, 1)
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    return {
+        "overall_accuracy": float(hits.sum() / len(targets)),
+        "balanced_accuracy": float(recall[present].mean()),
+        "per_class_recall": {
+            name: float(value) if there else None
+            for name, value, there in zip(classes, recall, present, strict=True)
+        },
+        "macro_f1": float(f1[seen].mean()),
+        "ece": calibration_error(confidence, predictions == targets),
+        "confusion_matrix": matrix.tolist(),
+        "predicted_shares": {
+            name: float(value) for name, value in zip(classes, said / len(targets), strict=True)
+        },
+        "classes": list(classes),
+        "count": len(targets),
+    }

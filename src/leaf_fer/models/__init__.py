@@ -1,0 +1,19 @@
+"""What ships: the classifier and its parts."""
+
+from leaf_fer.models.architecture import Architecture, build_classifier
+from leaf_fer.models.classifier import Classifier
+from leaf_fer.models.eaf import EAF
+from leaf_fer.models.forward import frozen_statistics, together
+from leaf_fer.models.weights import Card, load_model, save_model
+
+__all__ = [
+    "EAF",
+    "Architecture",
+    "Card",
+    "Classifier",
+    "build_classifier",
+    "frozen_statistics",
+    "load_model",
+    "save_model",
+    "together",
+]

@@ -1,0 +1,286 @@
+"""One training run, from a configuration to a finished run folder."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from leaf_fer import __version__
+from leaf_fer.build import (
+    Data,
+    accelerate,
+    architecture,
+    build_batches,
+    build_state,
+    open_data,
+)
+from leaf_fer.config import Config, configure, read_yaml, write_yaml
+from leaf_fer.data import split as splits
+from leaf_fer.data.views import MEAN, STD, Batches, Images
+from leaf_fer.engine.checkpoint import load_checkpoint
+from leaf_fer.engine.evaluate import evaluate
+from leaf_fer.engine.hooks import Recorder
+from leaf_fer.engine.loop import Diverged, State, cosine, fit
+from leaf_fer.engine.record import RunFolder
+from leaf_fer.errors import UserError, say
+from leaf_fer.files import write_atomically, write_json
+from leaf_fer.metrics import summarize
+from leaf_fer.models import Card, load_model, save_model
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+def train(data: str | Path, *, out: str | Path, **options: Any) -> dict[str, Any]:
+    """Train a classifier: ``leaf train`` for Python.
+
+    Args:
+        data: as on the command line, such as ``synthetic``, ``ferplus:PATH`` or a folder.
+        out: the run folder; its ``model`` can be given to :func:`leaf_fer.load`.
+        options: any option of ``leaf train`` with underscores: method, labels, steps, ...
+
+    Returns:
+        What ``metrics.json`` holds.
+
+    Raises:
+        UserError: an option or the data is not usable, or the folder holds another run.
+    """
+    return execute(configure({"data": str(data), **options}), Path(out))
+
+
+def execute(config: Config, out: Path, *, resume: bool = False) -> dict[str, Any]:
+    """Train, evaluate and write a run folder.
+
+    Args:
+        config: what to do; ignored when ``resume`` continues a run that has one of its own.
+        out: the run folder, made if it is not there.
+        resume: go on with the run in ``out``.
+
+    Returns:
+        What ``metrics.json`` holds.
+
+    Raises:
+        UserError: an option or the data is not usable, or the folder holds another run.
+        Interrupted: the process was asked to stop (SIGINT, SIGTERM); the run can be resumed.
+        Diverged: a loss is not finite.
+    """
+    folder = RunFolder(out)
+    if folder.finished and resume:
+        say(f"{out} is finished: nothing to do")
+        return dict(json.loads(folder.metrics.read_text()))
+    if folder.started and not resume:
+        raise UserError(f"--out {out}: already holds a run; add --resume, or choose another folder")
+    if resume and not folder.started:
+        raise UserError(f"--resume: {out} holds no run")
+    if resume:
+        config = configure(read_yaml(str(folder.config)))
+    folder.lock()
+    try:
+        return _Run(config, folder).go()
+    finally:
+        folder.unlock()
+
+
+class _Run:
+    """The parts of a run while it goes on."""
+
+    def __init__(self, config: Config, folder: RunFolder) -> None:
+        self.config = config
+        self.folder = folder
+        settings = config.settings
+        saved = folder.split if folder.started else None
+        self.data = open_data(settings, saved)
+        self.fabric: Fabric = accelerate(settings)
+        self.device = self.fabric.device
+        self.state: State = build_state(config, self.data, self.device)
+        self.batches: Batches = build_batches(config, self.data, self.device)
+        self.total, self.epoch = lengths(config, self.data)
+        self.autocast = str(self.fabric._precision.precision) == "bf16-mixed"
+        self._begin()
+
+    def _begin(self) -> None:
+        """Write down what will be done, or find out where it stopped."""
+        folder, data = self.folder, self.data
+        if folder.checkpoint.exists():
+            facts = load_checkpoint(folder.checkpoint, self.state.modules(), self.state.optimizer)
+            self.state.step = int(facts.pop("step"))
+            self.state.facts.update(facts)
+            folder.rewind(self.state.step)
+            say(f"resuming {folder.path} at step {self.state.step} of {self.total}")
+        else:
+            folder.rewind(-1)
+        if not folder.started:
+            splits.save(data.split, data.table, data.store.hashes, folder.split)
+            # Last: a folder with a configuration has all that is needed to go on.
+            write_atomically(folder.config, write_yaml(self.config).encode())
+        say(describe(data, self.config, self.total))
+
+    def go(self) -> dict[str, Any]:
+        """Train to the end, then evaluate and write everything."""
+        settings, folder = self.config.settings, self.folder
+        classes, split = self.data.table.classes, self.data.split
+        counts = np.bincount(self.data.table.targets[split.validation], minlength=len(classes))
+        recorder = Recorder(
+            folder,
+            self.state,
+            total_steps=self.total,
+            validate=(lambda m: self.measure(m, "validation")) if len(split.validation) else None,
+            keep=lambda state: self._save_model(folder.best, state.average.model, state.step),
+            even=bool(counts.max(initial=0) < 0.5 * counts.sum()),
+            log_steps=max(1, min(self.epoch, self.total // 100)),
+        )
+        scale: Callable[[float], float] = cosine if settings.schedule == "cosine" else lambda _: 1.0
+
+        def rate(progress: float) -> float:
+            warm = min(1.0, (progress + 1 / self.total) / settings.warmup) if settings.warmup else 1
+            return settings.lr * warm * scale(progress)
+
+        try:
+            with stopping() as stop:
+                fit(
+                    self.fabric,
+                    self.state,
+                    self.batches,
+                    recorder,
+                    total_steps=self.total,
+                    epoch_steps=self.epoch,
+                    rate=rate,
+                    seed=settings.seed,
+                    stop=stop,
+                )
+        except Diverged as error:
+            raise self._explain(error) from None
+        finally:
+            recorder.close()
+        return self._finish()
+
+    def measure(self, model: nn.Module, part: str) -> dict[str, Any]:
+        """Metrics of a network on the validation or the test part."""
+        rows = getattr(self.data.split, part)
+        probabilities = evaluate(
+            model,
+            Images(self.data.store.images, self.device),
+            rows,
+            batch_size=self.config.settings.eval_batch_size,
+            autocast=self.autocast,
+        )
+        return summarize(probabilities, self.data.table.targets[rows], self.data.table.classes)
+
+    def _save_model(self, path: Path, model: nn.Module, step: int) -> None:
+        settings = self.config.settings
+        names = ("data", "method", "labels", "seed", "split_seed")
+        facts = {name: getattr(settings, name) for name in names}
+        facts.update(step=step, effective_labels=len(self.data.split.labeled), version=__version__)
+        built = architecture(settings, len(self.data.table.classes))
+        save_model(path, model, Card(built, self.data.table.classes, MEAN, STD, facts))
+
+    def _finish(self) -> dict[str, Any]:
+        """Evaluate once, write the model, the metrics and the pictures."""
+        folder, settings, facts = self.folder, self.config.settings, self.state.facts
+        part = settings.final if len(getattr(self.data.split, settings.final)) else "validation"
+        measured = len(getattr(self.data.split, part)) > 0
+        found = {}
+        networks = {"last": (self.state.average.model, self.state.step)}
+        if folder.best.exists():
+            best, card = load_model(folder.best)
+            best = best.to(self.device, memory_format=torch.channels_last)
+            networks["best-on-validation"] = (best, card.facts["step"])
+        for selection, (model, step) in networks.items():
+            metrics = self.measure(model, part) if measured else {}
+            found[selection] = {"selection": selection, "part": part, "step": step, **metrics}
+        chosen = settings.select if settings.select in found else "last"
+        self._save_model(folder.model, *networks[chosen])
+        seconds = facts["seconds"]
+        shown = settings.batch_size * (
+            1 + settings.unlabeled_ratio * bool(self.state.algorithm.views.unlabeled)
+        )
+        result = {
+            **found[chosen],
+            "seconds": seconds,
+            "images_per_second": shown * self.total / seconds,
+            "others": [value for key, value in found.items() if key != chosen],
+        }
+        from leaf_fer.report import confusion_matrix, learning_curves
+
+        if measured:
+            title = f"{settings.method}, {part} part, {chosen}"
+            matrix = np.asarray(result["confusion_matrix"])
+            confusion_matrix(matrix, self.data.table.classes, folder.path / "confusion.png", title)
+        learning_curves({settings.method: folder.lines()}, folder.path / "curves.png")
+        write_json(folder.metrics, result)  # last: a folder with metrics is finished
+        return result
+
+    def _explain(self, error: Diverged) -> Diverged:
+        """Add the names of the images of the batch."""
+        text, step = error.args
+        rows = torch.cat(self.batches.rows(step)).tolist()
+        names = [self.data.table.names[row] for row in rows]
+        write_json(self.folder.path / "diverged.json", {"step": step, "reason": text, "batch": names})
+        return Diverged(
+            f"{text}; the batch, listed in {self.folder.path / 'diverged.json'}: "
+            f"{', '.join(names[:4])}, ...; try a smaller --lr or --precision float32",
+            step,
+        )
+
+
+def lengths(config: Config, data: Data) -> tuple[int, int]:
+    """Steps of the run and of an epoch, the same for every method on the same data."""
+    settings = config.settings
+    pool = len(data.split.unlabeled) or len(data.split.labeled)
+    once = math.ceil(pool / (settings.batch_size * settings.unlabeled_ratio))
+    if settings.steps is None:
+        epoch = settings.epoch_steps or once
+        return settings.epochs * epoch, epoch
+    return settings.steps, settings.epoch_steps or max(1, settings.steps // 20)
+
+
+def describe(data: Data, config: Config, total: int) -> str:
+    """What a run has to work with, in one paragraph."""
+    split, settings = data.split, config.settings
+    text = (
+        f"{settings.method} on {settings.data}: {len(split.labeled)} labeled, "
+        f"{len(split.unlabeled)} unlabeled, {len(split.validation)} validation, "
+        f"{len(split.test)} test images of {len(data.table.classes)} classes; {total} steps"
+    )
+    if settings.labels and settings.labels.isdecimal() and int(settings.labels) != len(split.labeled):
+        text += f"\nlabels: {settings.labels} asked for, {len(split.labeled)} drawn"
+        text += " (the same number of every class)" if settings.balance == "equal" else ""
+    if split.notes.get("duplicates"):
+        dropped = "dropped" if split.notes["dropped"] else "kept"
+        text += (
+            f"\n{split.notes['duplicates']} training images are also in the test or validation "
+            f"part: {dropped}"
+        )
+    return text
+
+
+@contextmanager
+def stopping() -> Iterator[Callable[[], bool]]:
+    """Turn the first SIGINT or SIGTERM into a wish to stop; the second one stops at once."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked.is_set
+        return
+
+    def ask(number: int, frame: object) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+        say("stopping after this step; once more to stop at once")
+
+    before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
