@@ -31,7 +31,7 @@ def paint_brows(canvas: Canvas, face: Identity, muscles: Muscles) -> None:
     middle = inner + (outer - inner) * along - 4 * arch * along * (1 - along)
     thick = face.brow_weight * (1.25 - 0.6 * along)
     ends = 0.36 * (np.abs(along - 0.5) - 0.5)
-    canvas.fill(np.maximum(np.abs(canvas.y - middle) - thick, ends), 0.8 * face.hair, 0.92)
+    canvas.fill(np.maximum(np.abs(canvas.y - middle) - thick, ends), 0.45 * face.hair, 0.92)
     _forehead(canvas, face, muscles, rest)
 
 

@@ -38,8 +38,8 @@ DROPPED = 0.08
 IDLE = 0.1
 """Probability that an action unit moves a little that the expression does not ask for."""
 
-SKINS = ((255, 222, 196), (243, 200, 166), (228, 176, 136), (204, 148, 106), (164, 110, 76), (124, 82, 58))
-HAIRS = ((28, 24, 24), (58, 38, 28), (96, 62, 38), (140, 82, 44), (206, 166, 98), (150, 148, 146))
+SKINS = ((244, 208, 182), (236, 194, 160), (226, 178, 140), (208, 156, 116), (184, 132, 96), (156, 108, 78))
+HAIRS = ((36, 30, 30), (60, 42, 32), (88, 58, 40), (122, 76, 46), (168, 130, 82), (128, 124, 120))
 
 
 class Dice:
@@ -220,7 +220,7 @@ def _prototypes() -> Floats:
 
 def identity(dice: Dice) -> Identity:
     """Who is drawn."""
-    tone = dice.uniform("skin tone", 0.92, 1.08)[:, None]
+    tone = dice.uniform("skin tone", 0.95, 1.05)[:, None]
     skin = np.minimum(dice.choice("skin", SKINS) * tone, np.float32(1))
     hair = dice.choice("hair", HAIRS) * dice.uniform("hair tone", 0.8, 1.15)[:, None]
     rouge = dice.uniform("rouge", 0.0, 0.6)[:, None]
@@ -262,16 +262,16 @@ def scene(dice: Dice) -> Scene:
         shift_x=dice.middling("shift x", -0.04, 0.04),
         shift_y=dice.middling("shift y", -0.06, 0.02),
         gaze=dice.middling("gaze", -0.05, 0.05),
-        light_x=dice.uniform("light x", -0.5, 0.5),
+        light_x=dice.uniform("light x", -0.4, 0.4),
         light_y=dice.uniform("light y", -0.6, 0.1),
         ambient=dice.uniform("ambient", 0.45, 0.8),
-        gain=dice.uniform("gain", 0.85, 1.1),
+        gain=dice.uniform("gain", 0.88, 1.08),
         tint=dice.uniform("tint", 0.96, 1.04, 3),
-        saturation=np.minimum(dice.uniform("saturation", 0.2, 1.6), np.float32(1)),
+        saturation=np.minimum(dice.uniform("saturation", 0.4, 1.6), np.float32(1)),
         blur=dice.uniform("blur", 0.0, 0.035),
         noise=dice.uniform("noise", 0.0, 0.03),
-        wall=dice.uniform("wall", 0.2, 0.9)[:, None] + dice.uniform("wall color", -0.15, 0.1, 3),
-        shirt=dice.uniform("shirt", 0.1, 0.9, 3),
+        wall=dice.uniform("wall", 0.4, 0.75)[:, None] + dice.uniform("wall color", -0.1, 0.1, 3),
+        shirt=dice.uniform("shirt", 0.2, 0.8, 3),
         cover=dice.chance("cover", 0.08),
         cover_x=dice.uniform("cover x", -0.7, 0.7),
         cover_y=dice.uniform("cover y", -0.3, 0.9),

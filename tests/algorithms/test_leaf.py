@@ -1,0 +1,410 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from leaf_fer import functional as fn
+from leaf_fer.algorithms.leaf import LEAF, LEAFLiteral, LEAFRelease
+from leaf_fer.types import Batch, Clock, Labeled, Output, Problem, Unlabeled
+
+CLOCK = Clock(step=10, total_steps=100, epoch_steps=20)
+
+# spec 4.7, "End to end" and "Release batch"
+WEAK = [
+    [1.8, 1.1, 0.4, -0.3, -0.9, -0.1, 0],
+    [5, 0, 0, 0, 0, 0, 0],
+    [2, 1.5, -1, -1, -2, -2, -2],
+    [3, 2, -1, -1, -2, -2, -2],
+]
+STRONG = [
+    [1, 1.3, 0.9, 0, -0.6, 0.2, -0.2],
+    [2, 1, 0, 0, 0, 0, 0],
+    [0.5, 1.5, 0.2, -0.4, 0, -1, 0.3],
+    [0.5, 1.5, 0.2, -0.4, 0, -1, 0.3],
+]
+MASK = [0, 1, 1, 1]
+
+
+class Says(nn.Module):
+    """A network whose images are its logits, followed by its features if there are more numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+        self.passes = 0
+
+    def forward(self, images: Tensor) -> Output:
+        self.passes += 1
+        return Output(images[:, 7:], self.scale * images[:, :7])
+
+
+def problem(classes: int = 7) -> Problem:
+    return Problem(classes, 20, 40, torch.ones(classes) / classes)
+
+
+def view(rows: list[list[float]]) -> Tensor:
+    return torch.tensor(rows, dtype=torch.float32, requires_grad=True)
+
+
+def batch_of(weak: list[Tensor], strong: list[Tensor]) -> Batch:
+    logits = torch.randn(3, weak[0].shape[1], generator=torch.Generator().manual_seed(0))
+    labeled = Labeled(torch.arange(3), torch.tensor([0, 3, 6]), weak=(logits.requires_grad_(),))
+    return Batch(labeled, Unlabeled(torch.arange(len(weak[0])), tuple(weak), tuple(strong)))
+
+
+def pair(rows: slice = slice(None)) -> Batch:
+    return batch_of([view(WEAK[rows])], [view(STRONG[rows])])
+
+
+def triple(rows: slice = slice(None)) -> Batch:
+    return batch_of([view(WEAK[rows]), view(WEAK[rows])], [view(STRONG[rows])])
+
+
+def category(algorithm: LEAF, batch: Batch, clock: Clock = CLOCK) -> Tensor:
+    return algorithm.loss(batch, Says(), clock).terms["category"]
+
+
+def close(found: Tensor, expected: float | list[float]) -> None:
+    torch.testing.assert_close(
+        found.detach(), torch.tensor(expected, dtype=torch.float32), atol=1e-5, rtol=1e-5
+    )
+
+
+class TestDefault:
+    def make(self, **options: object) -> LEAF:
+        return LEAF(problem(), Says(), **{"mask": "none", **options})
+
+    def test_it_gives_the_vector_of_the_specification(self):
+        objective = self.make().loss(pair(slice(1)), Says(), CLOCK)
+        close(objective.terms["category"], 1.754639)
+        assert objective.watch["positives"].item() == 5
+
+    def test_it_gives_the_batch_of_the_specification(self):
+        batch = pair()
+        close(category(self.make(), batch), (1.754639 + 0.715181 + 1.573663 + 1.573663) / 4)
+
+    def test_its_partition_has_the_classes_of_the_specification(self):
+        belief = torch.tensor(WEAK).softmax(1)
+        positive, trust = self.make().partition(belief, [])
+        assert positive.sum(1).tolist() == [5, 1, 2, 2]
+        assert positive[0].tolist() == [True, True, True, False, False, True, True]
+        assert trust.tolist() == [1, 1, 1, 1]
+
+    def test_only_the_strong_view_is_pulled(self):
+        batch = pair()
+        category(self.make(), batch).backward()
+        assert batch.unlabeled.strong[0].grad.any()
+        assert batch.unlabeled.weak[0].grad is None
+
+    def test_a_change_that_leaves_the_partition_leaves_the_loss(self):
+        batch = pair()
+        moved = batch_of([(batch.unlabeled.weak[0] + 1e-4).detach()], [view(STRONG)])
+        assert torch.equal(category(self.make(), moved), category(self.make(), batch))
+
+    def test_the_total_is_the_sum_of_both_terms(self):
+        objective = self.make().loss(pair(), Says(), CLOCK)
+        x = pair().labeled
+        close(objective.terms["supervised"], F.cross_entropy(x.weak[0], x.target).item())
+        close(objective.total, sum(term.item() for term in objective.terms.values()))
+        assert set(objective.terms) == {"supervised", "category"}
+
+    def test_weights_multiply_the_terms(self):
+        one = self.make().loss(pair(), Says(), CLOCK).terms
+        other = self.make(weight=3.0, supervised_weight=0.25).loss(pair(), Says(), CLOCK).terms
+        close(other["category"], 3 * one["category"].item())
+        close(other["supervised"], 0.25 * one["supervised"].item())
+
+    def test_samples_whose_classes_are_all_positive_cost_nothing(self):
+        batch = batch_of([view([[0.0] * 7])], [view(STRONG[:1])])
+        loss = category(self.make(), batch)
+        loss.backward()
+        assert loss.item() == 0
+        assert not batch.unlabeled.strong[0].grad.any()
+
+    def test_without_mass_it_is_the_cross_entropy_with_the_pseudo_label(self):
+        expected = F.cross_entropy(torch.tensor(STRONG), torch.tensor([0, 0, 0, 0]))
+        close(category(self.make(mass=0.0), pair()), expected.item())
+
+    def test_without_mass_and_with_a_fixed_mask_it_is_fixmatch(self):
+        algorithm = self.make(mass=0.0, mask="fixed", threshold=0.6)
+        label, mask = fn.confident(torch.tensor(WEAK).softmax(1), 0.6)
+        expected = fn.masked_cross_entropy(torch.tensor(STRONG), label, mask)
+        assert mask.tolist() == [0, 1, 0, 1]
+        close(category(algorithm, pair()), expected.item())
+
+    def test_a_mask_averages_over_the_whole_batch(self):
+        algorithm = self.make(mask="fixed", threshold=0.5)
+        objective = algorithm.loss(pair(), Says(), CLOCK)
+        close(objective.terms["category"], (0.715181 + 1.573663 + 1.573663) / 4)
+        assert objective.watch["mask"].item() == 0.75
+
+    def test_masked_samples_have_no_gradient(self):
+        batch = pair()
+        category(self.make(mask="fixed", threshold=0.5), batch).backward()
+        gradient = batch.unlabeled.strong[0].grad
+        assert not gradient[0].any()
+        assert gradient[1:].abs().amax(1).gt(0).all()
+
+    def test_a_limit_on_positive_classes_drops_samples(self):
+        close(category(self.make(max_positives=2), pair()), (0.715181 + 1.573663 + 1.573663) / 4)
+        close(category(self.make(max_positives=1), pair()), 0.715181 / 4)
+
+    def test_a_margin_raises_the_loss_as_equation_9_asks(self):
+        positive = fn.candidate_set(torch.tensor(WEAK).softmax(1))
+        expected = fn.ambiguous_loss(torch.tensor(STRONG), positive, 0.7).mean()
+        close(category(self.make(margin=0.7), pair()), expected.item())
+
+    def test_probabilities_can_be_ranked_in_place_of_logits(self):
+        positive = fn.candidate_set(torch.tensor(WEAK).softmax(1))
+        expected = fn.ambiguous_loss(torch.tensor(STRONG).softmax(1), positive).mean()
+        close(category(self.make(score="probabilities"), pair()), expected.item())
+
+    @pytest.mark.parametrize(("step", "share"), [(0, 0.0), (20, 0.5), (40, 1.0), (90, 1.0)])
+    def test_a_ramp_grows_the_unlabeled_weight(self, step, share):
+        full = category(self.make(), pair()).item()
+        found = category(self.make(ramp=0.4), pair(), Clock(step, 100, 20))
+        close(found, share * full)
+
+    def test_alignment_makes_the_partition_from_aligned_probabilities(self):
+        belief = torch.tensor(WEAK).softmax(1)
+        aligned = belief / 7 / belief.mean(0)
+        aligned /= aligned.sum(1, keepdim=True)
+        positive = fn.candidate_set(aligned)
+        assert not torch.equal(positive, fn.candidate_set(belief))
+        expected = fn.ambiguous_loss(torch.tensor(STRONG), positive).mean()
+        close(category(self.make(align=True), pair()), expected.item())
+
+    def test_the_average_network_can_make_the_partition(self):
+        student = Says()
+        algorithm = LEAF(problem(), student, mask="none", partition_by="average")
+        with torch.no_grad():
+            student.scale.mul_(-1)
+        objective = algorithm.loss(pair(slice(1)), student, CLOCK)
+        assert objective.watch["positives"].item() == 5
+        positive = fn.candidate_set(torch.tensor(WEAK[:1]).softmax(1))
+        expected = fn.ambiguous_loss(-torch.tensor(STRONG[:1]), positive)
+        close(objective.terms["category"], expected.item())
+
+    def test_the_average_network_follows_the_student(self):
+        student = Says()
+        algorithm = LEAF(problem(), student, partition_by="average")
+        with torch.no_grad():
+            student.scale.fill_(2.0)
+        algorithm.after_step(student)
+        assert 1 < algorithm.average.model.scale.item() < 2
+
+    def test_what_is_watched_shows_a_collapse(self):
+        batch = batch_of([view([[0, 0, 9, 0, 0, 0, 0]] * 4)], [view(STRONG)])
+        watch = self.make().loss(batch, Says(), CLOCK).watch
+        assert watch["shares"].tolist() == [0, 0, 1, 0, 0, 0, 0]
+
+
+class TestAdaptiveMask:
+    def labeled(self) -> list[Labeled]:
+        logits = torch.zeros(4, 7)
+        logits[[0, 1, 2, 3], [0, 0, 1, 2]] = 10.0
+        return [Labeled(torch.arange(4), torch.tensor([0, 0, 1, 5]), weak=(logits,))]
+
+    def test_it_is_the_default_and_starts_at_the_floor(self):
+        algorithm = LEAF(problem(), Says())
+        assert algorithm.mask == "adaptive"
+        close(algorithm.thresholds.threshold, [0.8] * 7)
+        assert algorithm.loss(pair(), Says(), CLOCK).watch["mask"].item() == 0.25
+
+    def test_it_learns_from_labeled_images_after_every_epoch(self):
+        algorithm = LEAF(problem(), Says())
+        algorithm.after_epoch(Says(), self.labeled(), Clock(200, 400, 20))
+        confidence = math.exp(10) / (math.exp(10) + 6)
+        learned = 0.97 * confidence / (1 + math.exp(-10))
+        close(algorithm.thresholds.threshold, [learned, learned, 0.8, 0.8, 0.8, 0.8, 0.8])
+
+    @pytest.mark.parametrize("mask", ["none", "fixed"])
+    def test_other_masks_do_not_learn(self, mask):
+        algorithm = LEAF(problem(), Says(), mask=mask)
+        before = algorithm.thresholds.threshold.clone()
+        algorithm.after_epoch(Says(), self.labeled(), Clock(200, 400, 20))
+        assert torch.equal(algorithm.thresholds.threshold, before)
+
+    def test_its_floor_is_the_threshold(self):
+        close(LEAF(problem(), Says(), threshold=0.6).thresholds.threshold, [0.6] * 7)
+
+
+class TestLiteral:
+    def test_it_gives_the_vector_of_the_specification(self):
+        objective = LEAFLiteral(problem(), Says()).loss(pair(slice(1)), Says(), CLOCK)
+        close(objective.terms["category"], 1.057715)
+        assert objective.watch["positives"].item() == 6
+
+    def test_its_partition_comes_from_the_strong_view(self):
+        positive = fn.candidate_set(torch.tensor(STRONG[:1]).softmax(1))
+        assert positive.tolist() == [[True, True, True, True, False, True, True]]
+
+    def test_only_the_weak_view_is_pulled(self):
+        batch = pair()
+        category(LEAFLiteral(problem(), Says()), batch).backward()
+        assert batch.unlabeled.weak[0].grad.any()
+        assert batch.unlabeled.strong[0].grad is None
+
+    def test_all_samples_count(self):
+        assert LEAFLiteral(problem(), Says()).loss(pair(), Says(), CLOCK).watch["mask"] == 1
+
+    def test_both_terms_have_weight_1(self):
+        algorithm = LEAFLiteral(problem(), Says())
+        assert (algorithm.supervised_weight, algorithm.weight) == (1, 1)
+        assert (algorithm.mass, algorithm.margin, algorithm.ramp) == (0.9, 0, 0)
+
+    def test_other_options_are_passed_on(self):
+        assert LEAFLiteral(problem(), Says(), mass=0.5).mass == 0.5
+
+
+class TestRelease:
+    def make(self, **options: object) -> LEAFRelease:
+        return LEAFRelease(problem(), Says(), **{"threshold": 0.5, **options})
+
+    def views(self) -> list[Output]:
+        """Two weak views whose mean logits are those of the specification."""
+        generator = torch.Generator().manual_seed(0)
+        apart = torch.randn(4, 7, generator=generator)
+        logits = torch.tensor(WEAK)
+        return [Output(logits, logits + apart), Output(logits, logits - apart)]
+
+    def test_its_partition_and_weights_come_from_mean_logits(self):
+        views = self.views()
+        positive, trust = self.make().partition(views[0].probabilities, views)
+        assert positive.sum(1).tolist() == [3, 1, 1, 1]
+        assert positive[0].tolist() == [True, True, True, False, False, False, False]
+        close(trust, [0.844748, 0.995990, 0.594615, 0.774328])
+
+    def test_its_ranking_has_the_losses_of_the_specification(self):
+        positive, _ = fn.fuzzy_set(torch.tensor(WEAK).softmax(1))
+        found = fn.ambiguous_loss(torch.tensor(STRONG), positive)
+        close(found, [1.559734, 0.715181, 1.873963, 1.873963])
+
+    def test_without_rescaling_it_is_the_weighted_mean_of_the_specification(self):
+        close(category(self.make(rescale=False, mask="none"), triple()), 1.148811)
+
+    def test_it_gives_the_batch_of_the_specification(self):
+        objective = self.make().loss(triple(), Says(), CLOCK)
+        close(objective.terms["category"], 1.121946)
+        assert objective.watch["mask"].item() == 0.75
+
+    def test_its_gradient_is_the_ranking_of_all_samples_times_the_ratio(self):
+        batch = triple()
+        category(self.make(), batch).backward()
+        strong = view(STRONG)
+        positive, trust = fn.fuzzy_set(torch.tensor(WEAK).softmax(1))
+        (1.302154 * 0.75 * (trust * fn.ambiguous_loss(strong, positive)).mean()).backward()
+        close(batch.unlabeled.strong[0].grad, strong.grad.tolist())
+
+    def test_label_and_mask_come_from_mean_probabilities(self):
+        # Sure of class 0 and sure of class 1: the mean of the logits is undecided, and so is p.
+        first, second = torch.zeros(1, 7), torch.zeros(1, 7)
+        first[0, 0], second[0, 1] = 12.0, 12.0
+        batch = batch_of([first, second], [view(STRONG[:1])])
+        assert self.make(threshold=0.6).loss(batch, Says(), CLOCK).watch["mask"] == 0
+        assert self.make(threshold=0.4).loss(batch, Says(), CLOCK).watch["mask"] == 1
+
+    def test_the_labeled_term_has_half_its_weight(self):
+        x = triple().labeled
+        expected = 0.5 * F.cross_entropy(x.weak[0], x.target).item()
+        close(self.make().loss(triple(), Says(), CLOCK).terms["supervised"], expected)
+
+    def test_a_batch_without_confident_samples_has_no_category_loss(self):
+        batch = triple()
+        loss = category(self.make(threshold=0.99), batch)
+        loss.backward()
+        assert loss.item() == 0
+        assert not batch.unlabeled.strong[0].grad.any()
+
+    def test_uniform_predictions_stay_finite(self):
+        flat = torch.zeros(4, 7)
+        batch = batch_of([flat, flat], [view([[0.0] * 7] * 4)])
+        loss = category(self.make(mask="none"), batch)
+        loss.backward()
+        assert loss.isfinite()
+        assert batch.unlabeled.strong[0].grad.isfinite().all()
+
+    def contrasted(self) -> Batch:
+        """Logits as in the specification, then features of width 3."""
+        generator = torch.Generator().manual_seed(1)
+        rows = [torch.cat([torch.tensor(WEAK), torch.randn(4, 3, generator=generator)], 1)] * 2
+        rows[1] = torch.cat([torch.tensor(WEAK), torch.randn(4, 3, generator=generator)], 1)
+        strong = torch.cat([torch.tensor(STRONG), torch.randn(4, 3, generator=generator)], 1)
+        weak = [row.requires_grad_() for row in rows]
+        return batch_of(weak, [strong.requires_grad_()])
+
+    def test_the_contrast_is_between_weak_features_of_rejected_samples(self):
+        batch = self.contrasted()
+        first, second = (F.normalize(v.detach()[:, 7:], dim=1) for v in batch.unlabeled.weak)
+        objective = self.make(threshold=0.6).loss(batch, Says(), CLOCK)
+        keep = torch.tensor([1.0, 0, 1, 0])
+        close(objective.terms["contrast"], 0.1 * fn.nt_xent(first, second, keep, 0.07).item())
+
+    def test_the_contrast_teaches_both_weak_views_and_only_rejected_samples(self):
+        batch = self.contrasted()
+        self.make(threshold=0.6).loss(batch, Says(), CLOCK).terms["contrast"].backward()
+        for weak in batch.unlabeled.weak:
+            assert weak.grad[[0, 2], 7:].any()
+            assert not weak.grad[[1, 3]].any()
+            assert not weak.grad[:, :7].any()
+        assert batch.unlabeled.strong[0].grad is None
+
+    def test_the_category_loss_leaves_the_weak_views_alone(self):
+        batch = triple()
+        category(self.make(), batch).backward()
+        assert all(v.grad is None or not v.grad.any() for v in batch.unlabeled.weak)
+
+    def test_the_total_is_that_of_the_release(self):
+        objective = self.make(threshold=0.6).loss(self.contrasted(), Says(), CLOCK)
+        assert set(objective.terms) == {"supervised", "category", "contrast"}
+        close(objective.total, sum(t.item() for t in objective.terms.values()))
+
+    def test_alignment_reaches_the_fuzzy_partition_too(self):
+        positive, _ = self.make(align=True).partition(torch.tensor(STRONG).softmax(1), self.views())
+        assert torch.equal(positive, fn.fuzzy_set(torch.tensor(STRONG).softmax(1))[0])
+
+
+class TestOptions:
+    def test_three_profiles_are_one_implementation(self):
+        literal = LEAF(problem(), Says(), partition_view="strong", mask="none")
+        assert torch.equal(
+            category(literal, pair()), category(LEAFLiteral(problem(), Says()), pair())
+        )
+
+    @pytest.mark.parametrize(
+        ("profile", "options"),
+        [
+            (LEAF, {"contrast": 0.1}),
+            (LEAFLiteral, {"contrast": 0.1}),
+            (LEAFRelease, {"partition_view": "strong"}),
+            (LEAFRelease, {"partition_by": "average"}),
+        ],
+    )
+    def test_a_contrast_without_two_trained_weak_views_is_refused(self, profile, options):
+        with pytest.raises(ValueError, match=r"contrast=0\.1 needs two views"):
+            profile(problem(), Says(), **options)
+
+    @pytest.mark.parametrize(
+        ("profile", "passes"), [(LEAF, 2), (LEAFLiteral, 2), (LEAFRelease, 3)]
+    )
+    def test_the_guiding_views_have_passes_of_their_own(self, profile, passes):
+        model = Says()
+        profile(problem(), model).loss(triple() if passes == 3 else pair(), model, CLOCK)
+        assert model.passes == passes
+
+    def test_the_guiding_pass_moves_batch_norm_statistics(self, new_model, new_batch):
+        model = new_model().train()
+        algorithm = LEAF(problem(4), model)
+        algorithm.loss(new_batch(LEAF.views, 0), model, CLOCK)
+        assert model.backbone[1].num_batches_tracked.item() == 2
+
+    def test_the_average_network_guides_without_moving_statistics(self, new_model, new_batch):
+        model = new_model().train()
+        algorithm = LEAF(problem(4), model, partition_by="average")
+        algorithm.loss(new_batch(LEAF.views, 0), model, CLOCK)
+        assert model.backbone[1].num_batches_tracked.item() == 1
+        assert algorithm.average.model.backbone[1].num_batches_tracked.item() == 0
