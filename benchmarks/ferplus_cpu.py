@@ -26,7 +26,8 @@ LABELS = (400, 100)
 SETTINGS: dict[str, Any] = {
     "image_size": 48,
     "backbone": "resnet18",
-    "steps": 1200,
+    "steps": 600,
+    "epoch_steps": 60,
     "seed": 0,
     "split_seed": 0,
     "final": "validation",

@@ -14,7 +14,7 @@ from torch import nn
 
 from leaf_fer.data.augment import normalize
 from leaf_fer.data.decode import UnreadableImage, cut, decode
-from leaf_fer.data.folder import _files as image_files
+from leaf_fer.data.folder import image_files
 from leaf_fer.errors import UserError
 from leaf_fer.models import Card, load_model
 

@@ -174,6 +174,9 @@ class _Run:
             batch_size=self.config.settings.eval_batch_size,
             autocast=self.autocast,
         )
+        if not np.isfinite(probabilities).all():
+            step = self.state.step
+            raise Diverged(f"the averaged weights give no finite scores after step {step}", step - 1)
         return summarize(probabilities, self.data.table.targets[rows], self.data.table.classes)
 
     def _save_model(self, path: Path, model: nn.Module, step: int) -> None:

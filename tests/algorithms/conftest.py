@@ -129,7 +129,8 @@ def learned(
 
     def make(eaf: bool = False) -> Classifier:
         if eaf not in states:
-            states[eaf] = train(eaf)
+            with torch.autocast("cpu", enabled=False):  # whoever asks first
+                states[eaf] = train(eaf)
         model = new_model(eaf)
         model.load_state_dict(states[eaf])
         return model

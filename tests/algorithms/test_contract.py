@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from leaf_fer import registry
 from leaf_fer.algorithms import ALGORITHMS, Algorithm
 from leaf_fer.memory import Average
+from leaf_fer.models import EAF
 from leaf_fer.types import Batch, Clock, Labeled, Objective, Unlabeled, Views
 
 TOTAL_STEPS, EPOCH_STEPS = 8, 3
@@ -205,11 +206,11 @@ def test_nothing_else_changes_without_being_saved(key, new_run):
 
 @every_method
 def test_all_buffers_are_saved(key, new_run):
-    run = new_run(key, True)
-    saved = run.algorithm.state_dict()
-    for name, buffer in run.algorithm.named_buffers():
-        copied = isinstance(run.algorithm.get_submodule(name.rpartition(".")[0]), nn.Module)
-        assert name in saved or (copied and ".gate" in name), name
+    algorithm = new_run(key, True).algorithm
+    for name, _ in algorithm.named_buffers():
+        # An EAF inside a copied network remembers its latest batch, for logging only.
+        if not isinstance(algorithm.get_submodule(name.rpartition(".")[0]), EAF):
+            assert name in algorithm.state_dict(), name
 
 
 @every_method

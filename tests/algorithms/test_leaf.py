@@ -388,9 +388,7 @@ class TestOptions:
         with pytest.raises(ValueError, match=r"contrast=0\.1 needs two views"):
             profile(problem(), Says(), **options)
 
-    @pytest.mark.parametrize(
-        ("profile", "passes"), [(LEAF, 2), (LEAFLiteral, 2), (LEAFRelease, 3)]
-    )
+    @pytest.mark.parametrize(("profile", "passes"), [(LEAF, 2), (LEAFLiteral, 2), (LEAFRelease, 3)])
     def test_the_guiding_views_have_passes_of_their_own(self, profile, passes):
         model = Says()
         profile(problem(), model).loss(triple() if passes == 3 else pair(), model, CLOCK)

@@ -82,6 +82,17 @@ def test_the_host_never_waits_for_the_device(view):
     assert view(images, seeded()).shape == images.shape  # a meta tensor has no values to wait for
 
 
+@both_views
+def test_the_number_of_threads_is_the_same_afterwards(view):
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        view(pictures(2), seeded())
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 @both_views

@@ -65,7 +65,9 @@ class TestCandidateSet:
 
     @pytest.mark.parametrize(("row", "m"), [(row, m) for row, m, _, _ in PARTITIONS])
     def test_it_has_as_many_classes_as_the_paper_rule(self, row, m):
-        assert fn.candidate_set(torch.tensor([row])).tolist() == [[True] * m + [False] * (len(row) - m)]
+        assert fn.candidate_set(torch.tensor([row])).tolist() == [
+            [True] * m + [False] * (len(row) - m)
+        ]
 
     @pytest.mark.parametrize(
         ("row", "expected"),

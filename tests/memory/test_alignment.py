@@ -18,9 +18,7 @@ ALIGNED = [
 
 def random_batches(count: int, classes: int = 4) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
-    return [
-        (2 * torch.randn(3 + k, classes, generator=generator)).softmax(1) for k in range(count)
-    ]
+    return [(2 * torch.randn(3 + k, classes, generator=generator)).softmax(1) for k in range(count)]
 
 
 def test_the_first_batch_gives_the_vector_of_the_specification():
@@ -72,6 +70,11 @@ def test_a_momentum_of_0_looks_at_the_latest_batch_only():
 def test_a_class_that_was_never_seen_gives_finite_numbers():
     align = Alignment(torch.ones(3) / 3)
     assert align(torch.tensor([[1.0, 0, 0], [0, 1, 0]])).isfinite().all()
+
+
+def test_a_batch_of_classes_that_should_never_come_keeps_its_proportions():
+    batch = torch.tensor([[0.75, 0.25, 0.0], [0.25, 0.75, 0.0]])
+    torch.testing.assert_close(Alignment(torch.tensor([0.0, 0, 1]))(batch), batch)
 
 
 def test_it_passes_no_gradient():

@@ -68,9 +68,7 @@ class TestFrozenStatistics:
         with frozen_statistics(model):
             model(images(4, 1))
         model(images(4, 1))
-        assert not torch.equal(
-            model.backbone[1].running_mean, before["backbone.1.running_mean"]
-        )
+        assert not torch.equal(model.backbone[1].running_mean, before["backbone.1.running_mean"])
         assert model.backbone[1].num_batches_tracked.item() == 1
 
     def test_an_error_inside_does_not_freeze_for_ever(self):

@@ -65,6 +65,12 @@ def test_an_empty_panel_says_so(record):
     assert "a: no validation" in drawing.words
 
 
+def test_losses_that_are_no_numbers_are_left_out(record):
+    runs = {"a": losses([1.0, float("nan"), 3.0]), "b": losses([float("nan")])}
+    (line,) = panels(record(lambda path: learning_curves(runs, path)))[0].lines
+    np.testing.assert_array_equal(line.get_ydata(), [1.0, np.nan, 3.0])
+
+
 def test_smoothing_is_a_mean_with_falling_weights():
     values = np.random.default_rng(0).normal(size=12)
     values[4] = np.nan

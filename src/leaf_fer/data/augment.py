@@ -17,7 +17,8 @@ that have the same operation next are worked on together, each with its own magn
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -52,6 +53,22 @@ LARGEST_CUTOUT = 0.5
 """Side of the square as a fraction of the width."""
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let the host compute with one thread for a while.
+
+    A strong batch is some 500 short kernels. On a machine whose processors are busy, threads that
+    wait for each other after every one of them take many times as long as a thread alone.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@_one_thread()
 def weak(images: Tensor, generator: torch.Generator, *, padding: int | None = None) -> Tensor:
     """Crop at random with probability 0.5, then mirror with probability 0.5.
 
@@ -72,6 +89,7 @@ def weak(images: Tensor, generator: torch.Generator, *, padding: int | None = No
     return _join([_crop(images[part], crops[part]) for part in _blocks(len(images))])
 
 
+@_one_thread()
 def strong(
     images: Tensor, generator: torch.Generator, *, num_ops: int = 3, padding: int | None = None
 ) -> Tensor:

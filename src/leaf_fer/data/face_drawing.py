@@ -13,7 +13,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from leaf_fer.data.face_parameters import ACTION_UNITS, Dice, Floats, Identity, Scene
+from leaf_fer.data.dice import Dice, Floats
+from leaf_fer.data.face_parameters import ACTION_UNITS, Identity, Scene
 
 Record = TypeVar("Record", Identity, Scene)
 
@@ -143,7 +144,8 @@ def begin(face: Identity, view: Scene, muscles: Muscles, size: int) -> Head:
 def _turned(along: Floats, sine: Floats) -> Floats:
     """Where on the unturned head lies what is seen at a place, one axis at a time."""
     depth = np.sqrt(np.maximum(DEPTH * DEPTH - along * along, 0.0))
-    return along * np.sqrt(1 - sine * sine) - depth * sine
+    turned: Floats = along * np.sqrt(1 - sine * sine) - depth * sine
+    return turned
 
 
 def _light(nx: Floats, ny: Floats, squared: Floats, view: Scene) -> Floats:
@@ -165,7 +167,7 @@ def paint_behind(head: Head, face: Identity, view: Scene) -> None:
     canvas.fill(neck, 0.62 * face.skin)
     canvas.fill(0.93 + 0.08 * side - head.v, view.shirt)
     x = (side - face.width - 0.02 + 0.06 * view.yaw * np.sign(head.u)) / 0.09
-    y = (head.v - 0.0) / 0.19
+    y = head.v / 0.19
     ear = np.sqrt(x * x + y * y) - 1
     canvas.fill(0.1 * ear, 0.9 * face.skin, 1 - face.long_hair)
     canvas.fill(0.1 * ear + 0.045, 0.65 * face.skin, 1 - face.long_hair)
@@ -174,7 +176,8 @@ def paint_behind(head: Head, face: Identity, view: Scene) -> None:
 def _cap(head: Head, face: Identity) -> Floats:
     """Distance to the outline of the hair, seen as an ellipse a little larger than the skull."""
     x, y = head.u / (face.width + 0.12), (head.v + 0.08) / (TOP + 0.06)
-    return (np.sqrt(x * x + y * y) - 1) * 0.7
+    distance: Floats = (np.sqrt(x * x + y * y) - 1) * 0.7
+    return distance
 
 
 def paint_skin(head: Head, face: Identity) -> None:
@@ -194,11 +197,13 @@ def paint_front(head: Head, face: Identity, view: Scene) -> None:
     inside = canvas.coverage(head.outline)
     canvas.rgb[...] *= (1 + inside * (head.light - 1))[:, None]
     bow = np.square((canvas.x - face.parting) / face.width)
-    hairline = np.minimum(face.hairline + 0.1 * bow, -0.4) + 0.5 * np.square(np.square(head.u / face.width))
+    hairline = np.minimum(face.hairline + 0.1 * bow, -0.4) + 0.5 * np.square(
+        np.square(head.u / face.width)
+    )
     fringe = np.maximum(_cap(head, face), 0.7 * (head.v - np.minimum(hairline, 0.05)))
     canvas.fill(fringe, face.hair * (0.55 + 0.45 * view.ambient[:, None]))
     gloss = np.square((head.u - 0.4 * view.light_x) / 0.4) + np.square((head.v + 0.78) / 0.1)
-    canvas.glow(gloss, np.float32(1), 0.2 * canvas.coverage(fringe))
+    canvas.glow(gloss, np.ones(1, np.float32), 0.2 * canvas.coverage(fringe))
 
 
 def finish(canvas: Canvas, view: Scene, dice: Dice) -> NDArray[np.uint8]:
@@ -220,7 +225,8 @@ def finish(canvas: Canvas, view: Scene, dice: Dice) -> NDArray[np.uint8]:
 def _grain(dice: Dice, size: int) -> Floats:
     """(B, 3, H, W) noise of mean 0, near normal, the same in most of the three channels."""
     words = dice.bits("grain", size, size)
-    parts = [((words >> np.uint64(shift)) & np.uint64(1023)).astype(np.float32) for shift in (0, 10, 20, 30, 40, 50)]
+    ten = np.uint64(1023)
+    parts = [((words >> np.uint64(bit)) & ten).astype(np.float32) for bit in range(0, 60, 10)]
     shared = parts[0] + parts[1] + parts[2] - 1534.5
     own = np.stack(parts[3:], axis=1) - 511.5
     return (shared[:, None] + own) * np.float32(1 / 512)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
+from leaf_fer.data.dice import Floats
 from leaf_fer.data.face_drawing import Canvas, Muscles
-from leaf_fer.data.face_parameters import Floats, Identity, Scene
+from leaf_fer.data.face_parameters import Identity, Scene
 
 EYES = -0.1
 """Height of the eyes."""
 
 MOUTH = 0.42
 """Height of the relaxed mouth."""
+
+FAR = np.float32(1)
+"""A distance at which nothing is painted."""
 
 WHITE = np.array([0.95, 0.94, 0.92], np.float32)[:, None, None]
 BLACK = np.array([0.07, 0.05, 0.05], np.float32)[:, None, None]
@@ -55,7 +59,7 @@ def paint_eyes(canvas: Canvas, face: Identity, view: Scene, muscles: Muscles) ->
     half = 0.15 * face.eye_size
     along = outward / half
     bow = 1 - along * along
-    upper = face.eye_size * (0.075 + 0.06 * five - 0.03 * seven - 0.012 * six - 0.02 * nine)
+    upper = face.eye_size * (0.075 + 0.065 * five - 0.033 * seven - 0.012 * six - 0.02 * nine)
     upper = upper * (1 - 0.12 * four * (1 - five)) * (1 - 0.25 * one * (1 - five) * along)
     lower = face.eye_size * (0.052 + 0.008 * five - 0.03 * six - 0.03 * seven - 0.016 * nine)
     lid, bottom = -upper * bow, lower * bow
@@ -67,9 +71,11 @@ def paint_eyes(canvas: Canvas, face: Identity, view: Scene, muscles: Muscles) ->
     canvas.line(np.maximum(np.abs(y - lid), ends), 0.014, BLACK, 0.9)
     canvas.crease(np.maximum(np.abs(y - bottom), ends), 0.01, 0.35 + 0.3 * seven)
     canvas.crease(np.maximum(np.abs(y - lid + 0.045), ends), 0.01, 0.4 - 0.3 * five)
-    canvas.crease(np.maximum(np.abs(y - bottom - 0.055), ends), 0.016, 0.1 + 0.55 * np.maximum(six, 0.6 * seven) + 0.2 * face.age)
+    bag = 0.1 + 0.55 * np.maximum(six, 0.6 * seven) + 0.2 * face.age
+    canvas.crease(np.maximum(np.abs(y - bottom - 0.055), ends), 0.016, bag)
+    beyond = outward - half
     for slope in (-0.5, 0.1, 0.6):
-        foot = np.maximum(np.abs(y - slope * (outward - half)), np.abs(outward - half - 0.1) - 0.05)
+        foot = np.maximum(np.abs(y - slope * beyond), np.abs(beyond - 0.1) - 0.05)
         canvas.crease(foot, 0.01, 0.6 * six)
 
 
@@ -95,18 +101,19 @@ def paint_nose(canvas: Canvas, face: Identity, view: Scene, muscles: Muscles) ->
     x, y = canvas.x - 0.14 * view.yaw, canvas.y - tip
     width = face.nose_width * (1 + 0.15 * nine + 0.1 * ten)
     up = np.clip(-y / face.nose_length, 0, 1)
-    ridge = np.where(y < 0.03, x + np.sign(view.light_x) * (0.045 + 0.6 * width * (1 - up)), np.float32(1))
-    canvas.crease(ridge, 0.03, 0.3 * np.minimum(1, 4 * (1 - up)))
-    canvas.glow(np.square(x / 0.05) + np.square((y + 0.1) / 0.2), np.minimum(1.25 * face.skin, 1), 0.5)
+    shade = x + np.sign(view.light_x) * (0.045 + 0.6 * width * (1 - up))
+    canvas.crease(np.where(y < 0.03, shade, FAR), 0.03, 0.3 * np.minimum(1, 4 * (1 - up)))
+    ridge = np.square(x / 0.05) + np.square((y + 0.1) / 0.2)
+    canvas.glow(ridge, np.minimum(1.25 * face.skin, 1), 0.5)
     canvas.glow(np.square(x / width) + np.square((y - 0.055) / 0.07), 0.55 * face.skin, 0.6)
     side = np.abs(x)
     hole = np.sqrt(np.square((side - 0.5 * width) / 0.036) + np.square((y - 0.035) / 0.02))
     canvas.fill(0.025 * (hole - 1), 0.25 * face.skin, 0.85)
     wing = np.sqrt(np.square(side - width + 0.03) + np.square(y)) - 0.045
-    canvas.crease(np.where(side > width - 0.03, wing, np.float32(1)), 0.012, 0.4 + 0.3 * nine)
+    canvas.crease(np.where(side > width - 0.03, wing, FAR), 0.012, 0.4 + 0.3 * nine)
     narrow = np.maximum(1 - np.square(x / 0.1), 0)
     for height in (0.16, 0.26):
-        canvas.crease(y + height - 0.5 * side, 0.018, 0.8 * narrow * nine)
+        canvas.crease(y + height - 0.5 * side, 0.018, 0.65 * narrow * nine)
 
 
 def paint_mouth(canvas: Canvas, face: Identity, muscles: Muscles) -> None:
@@ -114,8 +121,9 @@ def paint_mouth(canvas: Canvas, face: Identity, muscles: Muscles) -> None:
     right = canvas.x > 0
     ten, twenty, tight, jaw = (muscles.both(unit) for unit in (10, 20, 23, 26))
     pull, dimple, sink = (muscles.sided(unit, right) for unit in (12, 14, 15))
-    reach = face.mouth_width * (1 + 0.3 * pull + 0.4 * twenty - 0.22 * tight - 0.15 * jaw + 0.12 * dimple)
-    corner = -0.17 * pull + 0.15 * sink - 0.035 * dimple + 0.02 * twenty
+    wide = 1 + 0.3 * pull + 0.4 * twenty - 0.22 * tight - 0.15 * jaw + 0.12 * dimple
+    reach = face.mouth_width * wide
+    corner = -0.19 * pull + 0.16 * sink - 0.03 * dimple + 0.02 * twenty
     side = np.abs(canvas.x)
     along = np.minimum(side / reach, 1)
     bow = 1 - along * along
@@ -131,7 +139,7 @@ def paint_mouth(canvas: Canvas, face: Identity, muscles: Muscles) -> None:
     ends = 0.6 * (side - reach)
     lips = np.maximum(np.maximum(-line - top - upper, line - low - lower), ends)
     canvas.crease(line - low - lower - 0.035, 0.03, 0.45 * bow)
-    patch = np.maximum(np.abs(line + top + upper + 0.05) - 0.04, 0.6 * (side - reach))
+    patch = np.maximum(np.abs(line + top + upper + 0.05) - 0.04, ends)
     canvas.fill(patch, 0.85 * face.hair, face.mustache)
     canvas.fill(lips, face.lips)
     inside = np.maximum(np.maximum(-line - top, line - low), ends)
@@ -147,9 +155,7 @@ def _cavity(canvas: Canvas, inside: Floats, below: Floats, gap: Floats) -> None:
     canvas.fill(np.maximum(inside + 0.01, 0.6 * gap - below + 0.05), TONGUE, 0.7)
 
 
-def _folds(
-    canvas: Canvas, face: Identity, muscles: Muscles, corner: tuple[Floats, Floats]
-) -> None:
+def _folds(canvas: Canvas, face: Identity, muscles: Muscles, corner: tuple[Floats, Floats]) -> None:
     """Folds from the nose past the mouth (9, 10, 12), beside the corner (14), below it (15)."""
     right = canvas.x > 0
     pull, dimple, sink = (muscles.sided(unit, right) for unit in (12, 14, 15))

@@ -2,25 +2,24 @@
 
 Every number comes from a hash of (seed, index, name), never from a generator with a state, so a
 face is the same whichever batch it is drawn in. Neither here nor in the drawing is anything used
-but operations that floating point rounds exactly (no exponential, no sine).
+but operations that floating point rounds exactly (no exponential, no sine), so it should also be
+the same on every machine.
 """
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from leaf_fer.data.dice import Dice, Floats
 from leaf_fer.data.table import EXPRESSIONS
-
-Floats = NDArray[np.float32]
 
 ACTION_UNITS = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 20, 23, 26)
 """The facial action units (Ekman and Friesen) that a face moves, in the order of the columns."""
 
-PROTOTYPES = {
+PROTOTYPES: dict[str, tuple[int, ...]] = {
     "neutral": (),
     "happiness": (6, 12),
     "surprise": (1, 2, 5, 26),
@@ -32,51 +31,27 @@ PROTOTYPES = {
 }
 """The action units of each expression; contempt moves one side of the face only."""
 
-DROPPED = 0.08
+COMPANIONS: dict[str, tuple[int, ...]] = {"anger": (9, 10), "disgust": (4, 7), "surprise": (4, 20)}
+"""Action units that an expression borrows at times from one that it is mistaken for."""
+
+BORROWED = 0.3
+"""Probability of each companion."""
+
+DROPPED = 0.1
 """Probability that an expression leaves out one of its action units."""
 
 IDLE = 0.1
 """Probability that an action unit moves a little that the expression does not ask for."""
 
-SKINS = ((244, 208, 182), (236, 194, 160), (226, 178, 140), (208, 156, 116), (184, 132, 96), (156, 108, 78))
-HAIRS = ((36, 30, 30), (60, 42, 32), (88, 58, 40), (122, 76, 46), (168, 130, 82), (128, 124, 120))
-
-
-class Dice:
-    """Random numbers by counting: what it throws depends on (seed, index, name) alone.
-
-    Args:
-        seed: any integer; taken modulo 2**64.
-        index: (B,) int64.
-    """
-
-    def __init__(self, seed: int, index: NDArray[np.int64]) -> None:
-        start = _mix(np.full(1, seed % 2**64, np.uint64))
-        self.key = _mix(index.astype(np.uint64) + start)
-
-    def bits(self, name: str, *shape: int) -> NDArray[np.uint64]:
-        """(B, *shape) hashed words."""
-        count = int(np.prod(shape, dtype=np.int64))
-        offset = _mix(np.arange(count, dtype=np.uint64) + np.uint64(zlib.crc32(name.encode()) << 32))
-        return _mix(self.key[:, None] ^ offset).reshape(-1, *shape)
-
-    def uniform(self, name: str, low: float, high: float, *shape: int) -> Floats:
-        """(B, *shape) evenly spread over [low, high)."""
-        unit = (self.bits(name, *shape) >> np.uint64(40)).astype(np.float32) * np.float32(2**-24)
-        return low + (high - low) * unit
-
-    def middling(self, name: str, low: float, high: float, *shape: int) -> Floats:
-        """(B, *shape) over (low, high), mostly near the middle (a triangular distribution)."""
-        return 0.5 * (self.uniform(name, low, high, *shape) + self.uniform(name + "'", low, high, *shape))
-
-    def chance(self, name: str, probability: float, *shape: int) -> Floats:
-        """(B, *shape), 1 with the given probability and else 0."""
-        return (self.uniform(name, 0, 1, *shape) < probability).astype(np.float32)
-
-    def choice(self, name: str, options: tuple[tuple[int, int, int], ...]) -> Floats:
-        """(B, 3) one of a few colors, in [0, 1]."""
-        row = (self.uniform(name, 0, 1) * len(options)).astype(np.int64)
-        return (np.asarray(options, np.float32) / 255)[row]
+SKINS = (
+    (242, 206, 180),
+    (235, 194, 160),
+    (226, 180, 142),
+    (212, 162, 122),
+    (192, 140, 102),
+    (168, 118, 86),
+)
+HAIRS = ((40, 33, 32), (62, 44, 34), (86, 58, 42), (116, 74, 48), (152, 118, 76), (120, 115, 110))
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,24 +172,26 @@ def intensities(dice: Dice) -> Floats:
     the whole face; its units vary around it, some are left out, and others move a little.
     """
     count = len(ACTION_UNITS)
-    asked = _prototypes()[expressions(dice)]
-    strength = dice.uniform("strength", 0.35, 1)[:, None] * dice.uniform("unit", 0.65, 1.2, count)
+    expression = expressions(dice)
+    strength = dice.uniform("strength", 0.4, 1)[:, None] * dice.uniform("unit", 0.65, 1.2, count)
     kept = 1 - dice.chance("dropped", DROPPED, count)
-    mirrored = dice.chance("mirrored", 0.5)[:, None, None] > 0
-    sided = np.where(mirrored, asked[..., ::-1], asked)
+    borrowed = dice.chance("borrowed", BORROWED, count) * dice.uniform("loan", 0.3, 0.8, count)
     idle = dice.chance("idle", IDLE, count) * dice.uniform("idle strength", 0, 0.4, count)
-    tremor = dice.uniform("tremor", 0.85, 1, count, 2)
-    moved = np.maximum((strength * kept)[..., None] * sided, idle[..., None])
-    return np.minimum(moved * tremor, np.float32(1))
+    own = (strength * kept)[..., None] * _table(PROTOTYPES)[expression]
+    loan = (strength * borrowed)[..., None] * _table(COMPANIONS)[expression]
+    moved = np.maximum(np.maximum(own, loan), idle[..., None])
+    mirrored = dice.chance("mirrored", 0.5)[:, None, None] > 0
+    moved = np.where(mirrored, moved[..., ::-1], moved)
+    return np.minimum(moved * dice.uniform("tremor", 0.85, 1, count, 2), np.float32(1))
 
 
-def _prototypes() -> Floats:
-    """(C, U, 2), 1 where an expression moves a unit; contempt on the left."""
+def _table(units: dict[str, tuple[int, ...]]) -> Floats:
+    """(C, U, 2), 1 where an expression moves a unit; contempt on the left alone."""
     table = np.zeros((len(EXPRESSIONS), len(ACTION_UNITS), 2), np.float32)
-    for row, expression in enumerate(EXPRESSIONS):
+    for expression, moved in units.items():
         sides = 1 if expression == "contempt" else 2
-        for unit in PROTOTYPES[expression]:
-            table[row, ACTION_UNITS.index(unit), :sides] = 1
+        for unit in moved:
+            table[EXPRESSIONS.index(expression), ACTION_UNITS.index(unit), :sides] = 1
     return table
 
 
@@ -222,8 +199,8 @@ def identity(dice: Dice) -> Identity:
     """Who is drawn."""
     tone = dice.uniform("skin tone", 0.95, 1.05)[:, None]
     skin = np.minimum(dice.choice("skin", SKINS) * tone, np.float32(1))
-    hair = dice.choice("hair", HAIRS) * dice.uniform("hair tone", 0.8, 1.15)[:, None]
-    rouge = dice.uniform("rouge", 0.0, 0.6)[:, None]
+    hair = dice.choice("hair", HAIRS) * dice.uniform("hair tone", 0.85, 1.1)[:, None]
+    rouge = dice.uniform("rouge", 0.1, 0.6)[:, None]
     blue = dice.chance("blue", 0.35)[:, None]
     bearded = dice.chance("bearded", 0.18)
     return Identity(
@@ -232,8 +209,8 @@ def identity(dice: Dice) -> Identity:
         jaw=dice.uniform("jaw", 0.15, 0.42),
         skin=skin,
         hair=hair,
-        lips=skin * (np.float32([0.86, 0.58, 0.58]) + rouge * np.float32([0.0, -0.25, -0.2])),
-        iris=np.float32([0.3, 0.19, 0.1]) + blue * np.float32([0.0, 0.22, 0.36]),
+        lips=skin * (_color(0.86, 0.58, 0.58) + rouge * _color(0.0, -0.25, -0.2)),
+        iris=_color(0.3, 0.19, 0.1) + blue * _color(0.0, 0.22, 0.36),
         hairline=dice.uniform("hairline", -0.74, -0.54),
         parting=dice.uniform("parting", -0.3, 0.3),
         long_hair=dice.chance("long hair", 0.4) * (1 - bearded),
@@ -264,14 +241,14 @@ def scene(dice: Dice) -> Scene:
         gaze=dice.middling("gaze", -0.05, 0.05),
         light_x=dice.uniform("light x", -0.4, 0.4),
         light_y=dice.uniform("light y", -0.6, 0.1),
-        ambient=dice.uniform("ambient", 0.45, 0.8),
-        gain=dice.uniform("gain", 0.88, 1.08),
+        ambient=dice.uniform("ambient", 0.55, 0.85),
+        gain=dice.uniform("gain", 0.9, 1.08),
         tint=dice.uniform("tint", 0.96, 1.04, 3),
-        saturation=np.minimum(dice.uniform("saturation", 0.4, 1.6), np.float32(1)),
-        blur=dice.uniform("blur", 0.0, 0.035),
-        noise=dice.uniform("noise", 0.0, 0.03),
-        wall=dice.uniform("wall", 0.4, 0.75)[:, None] + dice.uniform("wall color", -0.1, 0.1, 3),
-        shirt=dice.uniform("shirt", 0.2, 0.8, 3),
+        saturation=np.minimum(dice.uniform("saturation", 0.5, 1.5), np.float32(1)),
+        blur=dice.uniform("blur", 0.0, 0.025),
+        noise=dice.uniform("noise", 0.0, 0.018),
+        wall=dice.uniform("wall", 0.45, 0.7)[:, None] + dice.uniform("wall color", -0.08, 0.08, 3),
+        shirt=dice.uniform("shirt", 0.3, 0.7, 3),
         cover=dice.chance("cover", 0.08),
         cover_x=dice.uniform("cover x", -0.7, 0.7),
         cover_y=dice.uniform("cover y", -0.3, 0.9),
@@ -280,9 +257,5 @@ def scene(dice: Dice) -> Scene:
     )
 
 
-def _mix(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The output function of SplitMix64 (Steele, Lea and Flood, 2014): one word to one word."""
-    words = words + np.uint64(0x9E3779B97F4A7C15)
-    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return words ^ (words >> np.uint64(31))
+def _color(red: float, green: float, blue: float) -> Floats:
+    return np.array([red, green, blue], np.float32)

@@ -95,17 +95,17 @@ def _section(top: Path, skip: list[str]) -> Iterator[tuple[str | None, list[str]
             beside += [entry.name] if _may_be_image(entry) else []
         elif entry.name not in skip:
             label = None if entry.name.lower() in UNLABELED else entry.name
-            yield label, list(_files(entry.path, f"{entry.name}/"))
+            yield label, list(image_files(entry.path, f"{entry.name}/"))
     yield None, beside
 
 
-def _files(folder: str, name: str) -> Iterator[str]:
+def image_files(folder: str, name: str) -> Iterator[str]:
     """Image files in a folder called ``name`` and in the folders below it, in any order."""
     for entry in os.scandir(folder):
         if entry.name.startswith("."):
             continue
         if entry.is_dir(follow_symlinks=False):
-            yield from _files(entry.path, f"{name}{entry.name}/")
+            yield from image_files(entry.path, f"{name}{entry.name}/")
         elif _may_be_image(entry):
             yield name + entry.name
 

@@ -3,7 +3,7 @@
 Every operation takes images (n, 3, H, W) uint8 on any device and magnitudes (n,) float64 on the
 CPU, and returns images of the same shape, channels-last in memory. The pixels are those that
 Pillow computes with ``ImageOps``, ``ImageEnhance``, ``Image.rotate`` and ``Image.transform``
-(nearest sampling, black outside): the same bits, not only the same picture.
+(nearest sampling, black outside), bit for bit on x86-64.
 
 Nothing here waits for the device: shapes depend on the magnitudes alone, which are on the CPU.
 The work is done on rows, (n, H, W * 3) with the three colors of a pixel side by side: kernels

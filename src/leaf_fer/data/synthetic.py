@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from leaf_fer.data import face_drawing as drawing
 from leaf_fer.data import face_features as features
 from leaf_fer.data import face_parameters as parameters
-from leaf_fer.data.face_parameters import Dice, Floats
+from leaf_fer.data.dice import Dice, Floats
 from leaf_fer.data.table import EXPRESSIONS
 from leaf_fer.errors import UserError
 
@@ -78,7 +78,7 @@ def contact_sheet(seed: int, rows_per_class: int, size: int) -> NDArray[np.uint8
     Raises:
         UserError: a size out of range.
     """
-    candidates = np.arange(64 * (rows_per_class + 4))
+    candidates = np.arange(16 * (rows_per_class + 8))
     shown = labels(seed, candidates)
     chosen = [candidates[shown == row][:rows_per_class] for row in range(len(EXPRESSIONS))]
     tiles = render(seed, np.concatenate(chosen), size)

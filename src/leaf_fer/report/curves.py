@@ -127,10 +127,11 @@ def smooth(values: NDArray[np.float64], reach: int) -> NDArray[np.float64]:
 
 def _plot_term(axes: Axes, lines: Lines, term: str, **look: Any) -> None:
     found = [(line["step"], line["loss"][term]) for line in lines if term in line.get("loss", {})]
-    if not found:
+    steps, values = np.array(found, dtype=np.float64).reshape(-1, 2).T
+    finite = np.isfinite(values)
+    if not finite.any():
         return
-    steps, values = np.asarray(found, dtype=np.float64).T
-    values = np.where(np.isfinite(values), values, np.nan)
+    values = np.where(finite, values, np.nan)
     reach = len(values) // 30
     if reach:
         axes.plot(steps, values, color=look["color"], linewidth=0.8, alpha=0.2)

@@ -83,7 +83,7 @@ def _matrix(counts: NDArray[np.integer[Any]], names: list[str], title: str) -> P
 def _break(names: list[str]) -> list[str]:
     """Break long names into lines, but a word only if it is very long."""
     words = [extent(word, NAME)[0] for name in names for word in re.split("[ _/-]", name)]
-    return [wrap(name, NAME, min(max(1.15, *words) + 0.1, 2.0)) for name in names]
+    return [wrap(name, NAME, min(max(1.15, *words) + 0.05, 1.5)) for name in names]
 
 
 def _facts(counts: NDArray[np.integer[Any]]) -> str:

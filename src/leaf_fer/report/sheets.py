@@ -51,13 +51,12 @@ def prediction_sheet(
         raise ValueError(f"expected images and columns >= 1, got {len(images)} and {columns}")
     if not all(0 <= value <= 1 for value in confidence):
         raise ValueError(f"expected 0 <= confidence <= 1, got {list(confidence)}")
+    num_images = len(images)
+    facts = zip(predicted, confidence, truth or [None] * num_images,
+                candidates or [()] * num_images, strict=True)  # fmt: skip
     with plain_style():
-        captions = [
-            _caption(predicted[i], confidence[i], None if truth is None else truth[i],
-                     () if candidates is None else candidates[i])
-            for i in range(len(images))
-        ]  # fmt: skip
-        save(_sheet(images, captions, min(columns, len(images))).figure, path)
+        captions = [_caption(*one) for one in facts]
+        save(_sheet(images, captions, min(columns, num_images)).figure, path)
 
 
 def _caption(
@@ -72,7 +71,7 @@ def _caption(
         mark, color = "✘\N{NO-BREAK SPACE}", WRONG
     said = f"{mark}{drawable(predicted)} {100 * confidence:.0f}\N{NO-BREAK SPACE}%"
     more = [f"true: {drawable(truth)}"] if truth is not None and truth != predicted else []
-    if len(candidates):
+    if candidates:
         more.append("candidates: " + ", ".join(drawable(name) for name in candidates))
     return said, "\n".join(more), color
 

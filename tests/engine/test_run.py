@@ -1,0 +1,224 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from leaf_fer.config import write_yaml
+from leaf_fer.engine.loop import Diverged, Interrupted
+from leaf_fer.engine.record import RunFolder
+from leaf_fer.errors import UserError
+from leaf_fer.models import load_model
+from leaf_fer.run import execute
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from leaf_fer.config import configure, read_yaml
+from leaf_fer.run import execute
+execute(configure(read_yaml(sys.argv[1])), Path(sys.argv[2]), resume="resume" in sys.argv)
+"""
+
+
+def start(config, out, tmp_path, *words):
+    file = tmp_path / "given.yaml"
+    file.write_text(write_yaml(config))
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(file), str(out), *words], stderr=subprocess.PIPE
+    )
+
+
+def wait_for(condition, process):
+    end = time.monotonic() + 120
+    while not condition() and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.01)
+
+
+def weights(out):
+    return load_file(out / "model" / "model.safetensors")
+
+
+@pytest.fixture()
+def whole(tiny, tmp_path):
+    """A finished run and its result."""
+    out = tmp_path / "whole"
+    return out, execute(tiny(), out)
+
+
+def test_a_finished_run_has_all_that_it_promises(whole):
+    out, result = whole
+    for name in ("config.yaml", "split.json", "metrics.jsonl", "metrics.json", "curves.png"):
+        assert (out / name).stat().st_size > 0
+    assert (out / "model" / "config.json").exists()
+    assert (out / "checkpoint" / "state.safetensors").exists()
+    assert list((out / "events").glob("events*"))
+    assert json.loads((out / "metrics.json").read_text()) == result
+    promised = {
+        "overall_accuracy",
+        "balanced_accuracy",
+        "per_class_recall",
+        "macro_f1",
+        "ece",
+        "confusion_matrix",
+        "classes",
+        "selection",
+        "seconds",
+        "images_per_second",
+    }
+    assert promised <= set(result)
+    assert result["selection"] == "last"
+    assert [other["selection"] for other in result["others"]] == ["best-on-validation"]
+
+
+def test_the_log_names_losses_shares_and_experts(whole):
+    out, _ = whole
+    lines = RunFolder(out).lines()
+    training = [line for line in lines if "loss" in line]
+    assert [line["step"] for line in training] == list(range(1, 7))
+    assert set(training[0]["loss"]) == {"supervised", "category"}
+    assert len(training[0]["watch"]["shares"]) == 8
+    assert sum(training[0]["watch"]["shares"]) == pytest.approx(1)
+    importance, frequency = training[0]["experts"]["semantic"]
+    assert sum(importance) == pytest.approx(1, abs=1e-5)
+    assert sum(frequency) == pytest.approx(2, abs=1e-5)
+    assert [line["step"] for line in lines if "validation" in line] == [3, 6]
+
+
+def test_metrics_are_those_of_the_saved_model(tiny, whole):
+    from leaf_fer.build import open_data
+    from leaf_fer.data.views import Images
+    from leaf_fer.engine.evaluate import evaluate
+
+    out, result = whole
+    data = open_data(tiny().settings, out / "split.json")
+    model, card = load_model(out / "model")
+    assert card.classes == data.table.classes
+    images = Images(data.store.images, torch.device("cpu"))
+    rows = data.split.validation
+    p = evaluate(model, images, rows, batch_size=100, autocast=False)
+    right = p.argmax(1) == data.table.targets[rows]
+    assert right.mean() == pytest.approx(result["overall_accuracy"])
+
+
+def test_a_run_folder_is_never_overwritten(tiny, whole):
+    out, _ = whole
+    with pytest.raises(UserError, match=r"already holds a run; add --resume"):
+        execute(tiny(), out)
+
+
+def test_a_finished_run_says_so(tiny, whole, capsys):
+    out, result = whole
+    assert execute(tiny(), out, resume=True) == result
+    assert "is finished: nothing to do" in capsys.readouterr().err
+
+
+def test_there_must_be_a_run_to_resume(tiny, tmp_path):
+    with pytest.raises(UserError, match="holds no run"):
+        execute(tiny(), tmp_path / "nothing", resume=True)
+
+
+def test_a_run_killed_and_resumed_equals_one_that_was_not(tiny, tmp_path):
+    config = tiny(steps=60, epoch_steps=10, method="leaf", threshold=0.0, partition_by="average")
+    whole, cut = tmp_path / "one", tmp_path / "two"
+    execute(config, whole)
+
+    process = start(config, cut, tmp_path)
+    log = RunFolder(cut).log
+    wait_for(lambda: log.exists() and '"step": 33' in log.read_text(), process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stderr.close()
+    assert not (cut / "metrics.json").exists(), "it ended before it could be killed"
+    assert (cut / "checkpoint" / "state.safetensors").exists()
+
+    execute(config, cut, resume=True)
+    expected, got = weights(whole), weights(cut)
+    assert expected.keys() == got.keys()
+    for name, value in expected.items():
+        assert torch.equal(value, got[name]), name
+    losses = [
+        {line["step"]: line["loss"] for line in RunFolder(out).lines() if "loss" in line}
+        for out in (whole, cut)
+    ]
+    assert losses[0] == losses[1]
+
+
+def test_a_termination_signal_saves_and_can_be_resumed(tiny, tmp_path):
+    config = tiny(steps=400, epoch_steps=200)
+    out = tmp_path / "run"
+    process = start(config, out, tmp_path)
+    log = RunFolder(out).log
+    wait_for(lambda: log.exists() and '"step": 8' in log.read_text(), process)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert b"Interrupted: stopped after step" in err
+    assert (out / "checkpoint" / "state.safetensors").exists()
+    assert not (out / "metrics.json").exists()
+
+
+def test_two_processes_cannot_train_in_one_folder(tiny, tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    folder.lock()
+    try:
+        with pytest.raises(UserError, match="another process is training there"):
+            execute(tiny(), tmp_path / "run")
+    finally:
+        folder.unlock()
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_batch(tiny, tmp_path):
+    with pytest.raises(Diverged, match=r"not finite at step \d+: supervised .*train/") as caught:
+        execute(tiny(lr=1e30, steps=6), tmp_path / "run")
+    listed = json.loads((tmp_path / "run" / "diverged.json").read_text())
+    assert listed["step"] == caught.value.args[1]
+    assert len(listed["batch"]) == 8
+
+
+def test_the_seed_of_the_split_is_apart_from_that_of_training(tiny, tmp_path):
+    names = {}
+    for seed, split_seed in ((0, 0), (1, 0), (0, 1)):
+        out = tmp_path / f"{seed}{split_seed}"
+        execute(tiny(method="supervised", seed=seed, split_seed=split_seed, steps=1), out)
+        names[seed, split_seed] = set(json.loads((out / "split.json").read_text())["labels"])
+    assert names[0, 0] == names[1, 0] != names[0, 1]
+
+
+def test_labels_can_come_from_the_split_of_another_run(tiny, tmp_path):
+    execute(tiny(method="supervised", steps=1), tmp_path / "a")
+    again = tiny(method="supervised", steps=1, split_seed=9, labels=str(tmp_path / "a/split.json"))
+    execute(again, tmp_path / "b")
+    first, second = (json.loads((tmp_path / n / "split.json").read_text()) for n in "ab")
+    assert first["labels"] == second["labels"]
+
+
+def test_all_labels_leave_a_semi_supervised_method_without_a_pool(tiny, tmp_path):
+    with pytest.raises(UserError, match="needs unlabeled images"):
+        execute(tiny(labels=None), tmp_path / "run")
+
+
+def test_a_collapse_is_a_visible_warning(tiny, tmp_path, capsys):
+    # A step of this size makes one class win everywhere without leaving the finite numbers.
+    execute(tiny(method="supervised", lr=0.3, steps=2, epoch_steps=1, ema=0.0), tmp_path / "run")
+    assert "the run has collapsed" in capsys.readouterr().err
+    assert any("warning" in line for line in RunFolder(tmp_path / "run").lines())
+
+
+@pytest.mark.parametrize("method", ["supervised", "leaf", "leaf_literal", "leaf_release"])
+def test_every_method_trains_in_bfloat16_too(tiny, tmp_path, method):
+    result = execute(tiny(method=method, precision="bfloat16", steps=2), tmp_path / "run")
+    assert 0 <= result["balanced_accuracy"] <= 1
+
+
+def test_interrupting_twice_stops_at_once():
+    from leaf_fer.run import stopping
+
+    with pytest.raises(KeyboardInterrupt), stopping() as asked:  # noqa: PT012
+        os.kill(os.getpid(), signal.SIGINT)
+        assert asked()
+        os.kill(os.getpid(), signal.SIGINT)
+    assert issubclass(Interrupted, Exception)

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import json
+import warnings
+
+import numpy as np
+import pytest
+from sklearn import metrics as sk
+
+from leaf_fer.metrics import calibration_error, confusion_matrix, summarize
+
+NAMES = tuple("abcdefg")
+
+
+def predictions(count: int, seed: int, missing: tuple[int, ...] = ()):
+    rng = np.random.default_rng(seed)
+    logits = 2 * rng.standard_normal((count, 7))
+    targets = rng.choice([c for c in range(7) if c not in missing], count)
+    logits[np.arange(count), targets] += 1.5
+    p = np.exp(logits)
+    return p / p.sum(1, keepdims=True), targets
+
+
+def one_hot(labels: list[int], classes: int) -> np.ndarray:
+    return np.eye(classes)[labels]
+
+
+def test_it_gives_the_vector_of_the_specification():
+    found = summarize(
+        one_hot([0, 0, 0, 1, 1, 0, 2], 3), np.array([0, 0, 0, 0, 1, 1, 2]), ("a", "b", "c")
+    )
+    assert found["overall_accuracy"] == pytest.approx(0.714286, abs=1e-6)
+    assert found["balanced_accuracy"] == 0.75
+
+
+@pytest.mark.parametrize(("seed", "missing"), [(0, ()), (1, (3,)), (2, (0, 6))])
+def test_it_agrees_with_scikit_learn(seed, missing):
+    p, y = predictions(300, seed, missing)
+    said = p.argmax(1)
+    found = summarize(p, y, NAMES)
+    assert found["overall_accuracy"] == pytest.approx(sk.accuracy_score(y, said))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # scikit-learn notes the classes that do not occur
+        assert found["balanced_accuracy"] == pytest.approx(sk.balanced_accuracy_score(y, said))
+        f1 = sk.f1_score(y, said, average="macro", zero_division=0)
+        recall = sk.recall_score(y, said, labels=range(7), average=None, zero_division=0)
+    assert found["macro_f1"] == pytest.approx(f1)
+    for c, name in enumerate(NAMES):
+        expected = None if c in missing else pytest.approx(recall[c])
+        assert found["per_class_recall"][name] == expected
+    matrix = sk.confusion_matrix(y, said, labels=range(7))
+    assert found["confusion_matrix"] == matrix.tolist()
+    assert list(found["predicted_shares"].values()) == pytest.approx(matrix.sum(0) / 300)
+    assert found["count"] == 300
+
+
+def test_rows_of_the_confusion_matrix_are_true_classes():
+    found = confusion_matrix(np.array([0, 0, 2]), np.array([1, 1, 2]), 3)
+    assert found.tolist() == [[0, 2, 0], [0, 0, 0], [0, 0, 1]]
+
+
+def test_a_class_that_does_not_occur_has_no_recall_and_no_weight():
+    found = summarize(one_hot([0, 1], 3), np.array([0, 0]), ("a", "b", "c"))
+    assert found["per_class_recall"] == {"a": 0.5, "b": None, "c": None}
+    assert found["balanced_accuracy"] == 0.5
+
+
+def test_a_collapse_is_seen_in_the_shares():
+    found = summarize(one_hot([1] * 6, 3), np.array([0, 0, 1, 1, 2, 2]), ("a", "b", "c"))
+    assert found["predicted_shares"] == {"a": 0, "b": 1, "c": 0}
+    assert found["balanced_accuracy"] == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_result_is_ready_for_json(dtype):
+    p, y = predictions(20, 0)
+    assert json.loads(json.dumps(summarize(p.astype(dtype), y, NAMES)))["count"] == 20
+
+
+class TestCalibrationError:
+    def by_hand(self, confidence, correct, bins: int) -> float:
+        total = 0.0
+        for b in range(bins):
+            chosen = [i for i, c in enumerate(confidence) if b / bins < c <= (b + 1) / bins]
+            if chosen:
+                accuracy = sum(bool(correct[i]) for i in chosen) / len(chosen)
+                mean = sum(confidence[i] for i in chosen) / len(chosen)
+                total += len(chosen) / len(confidence) * abs(accuracy - mean)
+        return total
+
+    @pytest.mark.parametrize("bins", [1, 10, 15])
+    def test_it_is_the_loop_over_bins(self, bins):
+        p, y = predictions(500, 3)
+        confidence, correct = p.max(1), p.argmax(1) == y
+        expected = self.by_hand(confidence, correct, bins)
+        assert calibration_error(confidence, correct, bins) == pytest.approx(expected)
+
+    def test_bins_are_closed_above(self):
+        # 0.5 belongs to (0, 0.5]: one bin with accuracy 0.5 and confidence 0.5.
+        found = calibration_error(np.array([0.5, 0.5]), np.array([True, False]), 2)
+        assert found == 0
+
+    def test_certain_and_right_is_perfect(self):
+        assert calibration_error(np.ones(4), np.ones(4, dtype=bool)) == 0
+
+    def test_certain_and_wrong_is_as_bad_as_can_be(self):
+        assert calibration_error(np.ones(4), np.zeros(4, dtype=bool)) == 1
+
+    def test_no_confidence_at_all_falls_into_the_first_bin(self):
+        assert calibration_error(np.zeros(2), np.array([True, True])) == 1
