@@ -5,7 +5,16 @@ from dataclasses import fields
 import pytest
 
 from leaf_fer import registry
-from leaf_fer.config import SETTINGS, Config, Settings, configure, options_of, read_yaml, write_yaml
+from leaf_fer.config import (
+    SETTINGS,
+    Config,
+    Settings,
+    budget,
+    configure,
+    options_of,
+    read_yaml,
+    write_yaml,
+)
 from leaf_fer.errors import UserError
 
 every_method = pytest.mark.parametrize("key", sorted(registry.methods()))
@@ -71,6 +80,19 @@ class TestConfigure:
     def test_more_experts_kept_than_there_are_is_refused(self):
         with pytest.raises(UserError, match="--top-k 5: expected at most --num-experts 4"):
             configure({"top_k": 5})
+
+
+class TestBudget:
+    def test_it_is_a_number_a_file_or_all_labels(self, tmp_path):
+        (tmp_path / "labels.csv").write_text("")
+        assert budget("100") == 100
+        assert budget(str(tmp_path / "labels.csv")) == tmp_path / "labels.csv"
+        assert budget(None) is None
+
+    @pytest.mark.parametrize("text", ["0", "-3", "--3", "1.5", "nowhere.csv", "."])
+    def test_anything_else_is_refused_before_data_is_read(self, text):
+        with pytest.raises(UserError, match=f"--labels {text}: expected a whole number >= 1, or"):
+            configure({"labels": text})
 
 
 class TestYAML:

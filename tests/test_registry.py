@@ -72,6 +72,8 @@ def test_a_method_like_no_other_lists_all():
 
 
 def test_help_does_not_wait_for_torch():
-    code = "import sys; from leaf_fer import config; config.configure(); print('torch' in sys.modules)"
+    code = (
+        "import sys; from leaf_fer import config; config.configure(); print('torch' in sys.modules)"
+    )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "False"

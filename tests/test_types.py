@@ -100,7 +100,7 @@ class TestObjective:
         assert (a.grad.item(), b.grad.item()) == (3, 5)
 
     def test_half_precision_terms_are_added_in_float32(self):
-        objective = Objective(a=torch.tensor(256.0).bfloat16(), b=torch.tensor(1.0))
+        objective = Objective(a=torch.tensor(256.0).bfloat16(), b=torch.tensor(1.0).bfloat16())
         assert objective.total.dtype == torch.float32
         assert objective.total.item() == 257
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from leaf_fer.algorithms import ALGORITHMS
-from leaf_fer.config import Config, Settings
+from leaf_fer.config import Config, Settings, budget
 from leaf_fer.data import split as splits
 from leaf_fer.data.sources import read_faces
 from leaf_fer.data.split import Split
@@ -56,7 +56,7 @@ def open_data(settings: Settings, saved: Path | None = None) -> Data:
         table,
         valid=store.valid,
         hashes=store.hashes,
-        labels=labels(settings.labels),
+        labels=budget(settings.labels),
         seed=settings.split_seed,
         balance=settings.balance,
         validation_fraction=settings.validation,
@@ -64,23 +64,6 @@ def open_data(settings: Settings, saved: Path | None = None) -> Data:
         keep_test_duplicates=settings.keep_duplicates,
     )
     return Data(table, store, split)
-
-
-def labels(text: str | None) -> int | Path | None:
-    """What ``--labels`` means: a budget, a file, or all labels there are.
-
-    Raises:
-        UserError: neither a whole number above 0 nor a file.
-    """
-    if text is None:
-        return None
-    if text.lstrip("-").isdecimal():
-        if int(text) < 1:
-            raise UserError(f"--labels {text}: expected a whole number >= 1, or a CSV file")
-        return int(text)
-    if not Path(text).is_file():
-        raise UserError(f"--labels {text}: expected a whole number >= 1, or an existing CSV file")
-    return Path(text)
 
 
 def architecture(settings: Settings, num_classes: int) -> Architecture:

@@ -199,6 +199,8 @@ def run_train(command: argparse.Namespace) -> int:
     if not config.settings.data and not command.resume:
         raise UserError("DATA is missing; see leaf train --help")
     out = Path(command.out) if command.out else default_out(config)
+    if config.settings.data:
+        find_data(config.settings.data)
     from leaf_fer import commands
 
     return commands.train(config, out, resume=command.resume, given=given)
@@ -212,8 +214,34 @@ def default_out(config: Config) -> Path:
     return Path("runs") / f"{s.method}-{kind}-{labels}-s{s.seed}"
 
 
+def find_data(spec: str) -> None:
+    """Refuse data that is not there before anything heavy is imported.
+
+    Raises:
+        UserError: an unknown kind, or nothing at the path.
+    """
+    from leaf_fer.data.sources import locate
+
+    locate(spec)
+
+
+def find_model(folder: str) -> None:
+    """Refuse a model that is not there before anything heavy is imported.
+
+    Raises:
+        UserError: neither a run folder nor a model folder.
+    """
+    if not any((Path(folder) / name).exists() for name in ("config.json", "model/config.json")):
+        raise UserError(
+            f"{folder}: not a model folder: expected config.json and model.safetensors there, "
+            "or in model/ as in the folder of a finished run"
+        )
+
+
 def run_evaluate(command: argparse.Namespace) -> int:
     """``leaf evaluate``."""
+    find_model(command.model)
+    find_data(command.data)
     from leaf_fer import commands
 
     return commands.evaluate(
@@ -229,6 +257,7 @@ def run_evaluate(command: argparse.Namespace) -> int:
 
 def run_predict(command: argparse.Namespace) -> int:
     """``leaf predict``."""
+    find_model(command.model)
     from leaf_fer import commands
 
     return commands.predict(
@@ -244,6 +273,7 @@ def run_data(command: argparse.Namespace) -> int:
     """``leaf data``."""
     size = checked("image_size", command.image_size)
     workers = checked("workers", command.workers)
+    find_data(command.data)
     from leaf_fer import commands
 
     sheet = Path(command.sheet) if command.sheet else None

@@ -129,6 +129,23 @@ class Config:
         return {**asdict(self.settings), **self.options}
 
 
+def budget(text: str | None) -> int | Path | None:
+    """What ``--labels`` means: a budget, a file, or all labels there are.
+
+    Raises:
+        UserError: neither a whole number above 0 nor a file.
+    """
+    if text is None:
+        return None
+    if text.removeprefix("-").isdecimal():
+        if int(text) < 1:
+            raise UserError(f"--labels {text}: expected a whole number >= 1, or a CSV file")
+        return int(text)
+    if not Path(text).is_file():
+        raise UserError(f"--labels {text}: expected a whole number >= 1, or an existing CSV file")
+    return Path(text)
+
+
 def options_of(key: str) -> list[Option]:
     """All options of a run with the method ``key``, the method's own last.
 
@@ -153,6 +170,7 @@ def configure(*sources: Mapping[str, Any]) -> Config:
         unknown = set(settings.eaf.split(",")) - {"semantic", "instance"}
         if unknown:
             raise UserError(f"--eaf {settings.eaf}: expected semantic, instance, both, or none")
+    budget(settings.labels)
     if settings.top_k is not None and settings.top_k > settings.num_experts:
         raise UserError(
             f"--top-k {settings.top_k}: expected at most --num-experts {settings.num_experts}"

@@ -133,7 +133,7 @@ def find_images(paths: Iterable[str | Path]) -> Iterator[Path]:
         if not path.is_dir():
             yield path
             continue
-        found = sorted(map(Path, image_files(str(path))))
+        found = [path / name for name in sorted(image_files(str(path), ""))]
         if not found:
             raise UserError(f"{path}: no image files there")
         yield from found

@@ -48,7 +48,7 @@ class Method:
 @cache
 def methods() -> dict[str, Method]:
     """All methods by key, in the order of the table."""
-    table = ast.parse((_FOLDER / "__init__.py").read_text())
+    table = ast.parse((_FOLDER / "__init__.py").read_text(encoding="utf-8"))
     source = {
         name.name: (node.module or "").rpartition(".")[2]
         for node in table.body
@@ -82,7 +82,7 @@ def method(key: str) -> Method:
 
 def _method(key: str, name: str, module: str) -> Method:
     """Read one class, and what it inherits from classes in the same file."""
-    tree = ast.parse((_FOLDER / f"{module}.py").read_text())
+    tree = ast.parse((_FOLDER / f"{module}.py").read_text(encoding="utf-8"))
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
     lineage = [classes[name]]
     while (base := getattr(lineage[-1].bases[0], "id", "")) in classes:

@@ -153,7 +153,8 @@ def _light(nx: Floats, ny: Floats, squared: Floats, view: Scene) -> Floats:
     nz = np.sqrt(np.maximum(1 - 0.9 * squared, 0.0))
     length = np.sqrt(view.light_x * view.light_x + view.light_y * view.light_y + 0.6)
     toward = (nx * view.light_x + ny * view.light_y + nz * np.float32(0.775)) / length
-    return view.ambient + (1 - view.ambient) * np.clip(1.15 * toward, 0, 1)
+    light: Floats = view.ambient + (1 - view.ambient) * np.clip(1.15 * toward, 0, 1)
+    return light
 
 
 def paint_behind(head: Head, face: Identity, view: Scene) -> None:

@@ -46,18 +46,30 @@ def read_faces(spec: str) -> FaceTable:
     Raises:
         UserError: an unknown kind, nothing at the path, or files that are not of the kind.
     """
+    kind, rest = locate(spec)
+    return _synthetic(rest) if kind == "synthetic" else READERS[kind](_path(rest))
+
+
+def locate(spec: str) -> tuple[str, str]:
+    """Split what a user says into a kind and its path or count, without reading anything.
+
+    Raises:
+        UserError: an unknown kind, or nothing at the path.
+    """
     kind, colon, rest = spec.partition(":")
     if kind == "synthetic":
-        return _synthetic(rest if colon else str(SYNTHETIC_TRAIN))
+        return kind, rest if colon else str(SYNTHETIC_TRAIN)
     if kind in READERS and not rest:
         raise UserError(f"data {spec!r} needs a path: expected {kind}:PATH")
+    if kind in READERS and not _path(rest).exists():
+        READERS[kind](_path(rest))  # raises, and shows the layout that it expects
     if kind in READERS:
-        return READERS[kind](_path(rest))
+        return kind, rest
     path = _path(spec)
     if spec and path.is_dir():
-        return folder.read(path)
+        return "folder", spec
     if path.is_file() and path.suffix.lower() in TABLES:
-        return tabular.read(path)
+        return "csv", spec
     problem = "is neither a folder nor a table" if spec and path.exists() else "is unknown"
     known = ", ".join(["synthetic[:N]", *(f"{name}:PATH" for name in READERS)])
     files = f"a folder or a {' or '.join(TABLES)} file"
