@@ -17,6 +17,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import torch
+
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = ROOT / "runs" / "ferplus_cpu"
 RECORDS = ROOT / "results" / "ferplus_cpu.jsonl"
@@ -63,7 +65,7 @@ def run(path: str, method: str, labels: int) -> dict[str, Any]:
         "method": method,
         "labels": labels,
         "commit": note.read_text(),
-        "machine": f"{platform.machine()}, 2 CPU cores",
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} CPU threads",
         "settings": settings,
         **result,
     }

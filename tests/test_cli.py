@@ -59,7 +59,10 @@ def test_help_and_usage_errors_do_not_wait_for_torch(words):
         (["train", "synthetic", "--labels", "0"], "--labels 0: expected a whole number >= 1"),
         (["train", "synthetic", "--labels", "no.csv"], "--labels no.csv: expected a whole number"),
         (["train", "synthetic", "--device", "tpu"], "--device tpu: expected one of auto, cpu"),
-        (["train", "synthetic", "--config", "no.yaml"], "--config no.yaml: cannot be read: No such"),
+        (
+            ["train", "synthetic", "--config", "no.yaml"],
+            "--config no.yaml: cannot be read: No such",
+        ),
         (["train", "nowhere"], "data 'nowhere' is unknown: expected synthetic[:N], rafdb:PATH"),
         (["train", "--labels", "3"], "DATA is missing"),
         (["train", "x", "--resume"], "--resume: expected --out RUN"),
@@ -180,7 +183,7 @@ def test_evaluate_refuses_classes_that_the_model_does_not_know(world, tmp_path, 
     assert "does not know the classes boredom" in capsys.readouterr().err
 
 
-@pytest.fixture()
+@pytest.fixture
 def files(tmp_path):
     good = tmp_path / "good.png"
     Image.fromarray(synthetic.render(0, [5], 64)[0]).save(good)
@@ -250,7 +253,12 @@ def test_data_counts_images_and_draws_a_sheet(world, tmp_path, capsys):
     assert main([*words, "--cache", str(world / "cache")]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["train", "validation", "test"]
-    assert next(line for line in lines if line.startswith("all")).split() == ["all", "48", "0", "24"]
+    assert next(line for line in lines if line.startswith("all")).split() == [
+        "all",
+        "48",
+        "0",
+        "24",
+    ]
     with Image.open(sheet) as picture:
         assert picture.width > 100
 

@@ -180,7 +180,11 @@ def _add_option(group: Any, option: Option) -> None:
 
 
 def _shown(value: Any) -> str:
-    return {None: "none", True: "true", False: "false"}.get(value, str(value)) if not isinstance(value, (int, float)) or isinstance(value, bool) else f"{value:g}"
+    return (
+        {None: "none", True: "true", False: "false"}.get(value, str(value))
+        if not isinstance(value, (int, float)) or isinstance(value, bool)
+        else f"{value:g}"
+    )
 
 
 def run_train(command: argparse.Namespace) -> int:

@@ -127,9 +127,7 @@ def _correspondence(
     return np.array([place[canonical(name) or name] for name in data], dtype=np.int64)
 
 
-def predict(
-    folder: Path, paths: Sequence[str], *, style: str, batch_size: int, device: str
-) -> int:
+def predict(folder: Path, paths: Sequence[str], *, style: str, batch_size: int, device: str) -> int:
     """Classify image files; print one line each; 1 if any could not be read."""
     predictor = load(folder, device=device)
     predictions = predictor.predict(find_images(paths), batch_size=batch_size)
@@ -149,14 +147,22 @@ def _write_table(found: Iterable[Prediction], classes: Sequence[str]) -> Iterabl
         else:
             rest = sorted(one.scores.items(), key=lambda item: -item[1])[1:3]
             others = ", ".join(f"{name} {100 * p:.0f} %" for name, p in rest)
-            print(f"{one.label:{width}}  {100 * (one.confidence or 0):3.0f} %  {one.path}  ({others})")
+            print(
+                f"{one.label:{width}}  {100 * (one.confidence or 0):3.0f} %  {one.path}  ({others})"
+            )
         yield one
 
 
 def _write_json(found: Iterable[Prediction], classes: Sequence[str]) -> Iterable[Prediction]:
     print("[", end="")
     for number, one in enumerate(found):
-        print("," if number else "", "\n  ", json.dumps({**asdict(one), "path": str(one.path)}), sep="", end="")
+        print(
+            "," if number else "",
+            "\n  ",
+            json.dumps({**asdict(one), "path": str(one.path)}),
+            sep="",
+            end="",
+        )
         yield one
     print("\n]")
 
@@ -189,7 +195,9 @@ def data(
     print(f"{'all':{width}}" + "".join(f"{len(table.rows(part)):12,}" for part in PARTS))
     reasons = Counter(reason for _, reason in store.quarantine)
     if reasons:
-        print(f"{len(store.quarantine)} cannot be read, listed in {store.folder / 'quarantine.csv'}:")
+        print(
+            f"{len(store.quarantine)} cannot be read, listed in {store.folder / 'quarantine.csv'}:"
+        )
         for reason, count in reasons.most_common(5):
             print(f"  {count} x {reason}")
     print(f"decoded to {store.size} x {store.size} in {store.folder}")
@@ -208,7 +216,9 @@ def data(
 
 def env() -> int:
     """Print what a bug report should have."""
-    print(f"leaf-fer {version('leaf-fer')}, Python {platform.python_version()}, {platform.platform()}")
+    print(
+        f"leaf-fer {version('leaf-fer')}, Python {platform.python_version()}, {platform.platform()}"
+    )
     for package in ("torch", "timm", "lightning-fabric", "safetensors", "numpy", "pillow"):
         print(f"{package} {version(package)}")
     if torch.cuda.is_available():

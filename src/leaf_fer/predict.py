@@ -57,9 +57,7 @@ class Predictor:
         """Names of the classes, in the order of the scores."""
         return self.card.classes
 
-    def predict(
-        self, paths: Iterable[str | Path], *, batch_size: int = 64
-    ) -> Iterator[Prediction]:
+    def predict(self, paths: Iterable[str | Path], *, batch_size: int = 64) -> Iterator[Prediction]:
         """Classify image files of faces, one prediction each, in their order.
 
         Files are decoded in threads and classified in batches as the iterator is read, so memory
@@ -92,7 +90,9 @@ class Predictor:
         return answer
 
     def _answer(
-        self, paths: list[Path], pixels: list[np.ndarray | str]  # type: ignore[type-arg]
+        self,
+        paths: list[Path],
+        pixels: list[np.ndarray | str],  # type: ignore[type-arg]
     ) -> Iterator[Prediction]:
         readable = [image for image in pixels if not isinstance(image, str)]
         rows = iter(self.probabilities(np.stack(readable)) if readable else ())

@@ -6,7 +6,7 @@ import json
 import math
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -176,7 +176,9 @@ class _Run:
         )
         if not np.isfinite(probabilities).all():
             step = self.state.step
-            raise Diverged(f"the averaged weights give no finite scores after step {step}", step - 1)
+            raise Diverged(
+                f"the averaged weights give no finite scores after step {step}", step - 1
+            )
         return summarize(probabilities, self.data.table.targets[rows], self.data.table.classes)
 
     def _save_model(self, path: Path, model: nn.Module, step: int) -> None:
@@ -228,7 +230,9 @@ class _Run:
         text, step = error.args
         rows = torch.cat(self.batches.rows(step)).tolist()
         names = [self.data.table.names[row] for row in rows]
-        write_json(self.folder.path / "diverged.json", {"step": step, "reason": text, "batch": names})
+        write_json(
+            self.folder.path / "diverged.json", {"step": step, "reason": text, "batch": names}
+        )
         return Diverged(
             f"{text}; the batch, listed in {self.folder.path / 'diverged.json'}: "
             f"{', '.join(names[:4])}, ...; try a smaller --lr or --precision float32",
@@ -255,7 +259,11 @@ def describe(data: Data, config: Config, total: int) -> str:
         f"{len(split.unlabeled)} unlabeled, {len(split.validation)} validation, "
         f"{len(split.test)} test images of {len(data.table.classes)} classes; {total} steps"
     )
-    if settings.labels and settings.labels.isdecimal() and int(settings.labels) != len(split.labeled):
+    if (
+        settings.labels
+        and settings.labels.isdecimal()
+        and int(settings.labels) != len(split.labeled)
+    ):
         text += f"\nlabels: {settings.labels} asked for, {len(split.labeled)} drawn"
         text += " (the same number of every class)" if settings.balance == "equal" else ""
     if split.notes.get("duplicates"):

@@ -6,7 +6,7 @@ from leaf_fer.data.views import MEAN, STD, Batches, Images
 from leaf_fer.types import Views
 
 
-@pytest.fixture()
+@pytest.fixture
 def images():
     pixels = np.random.default_rng(0).integers(0, 256, (20, 16, 16, 3), dtype=np.uint8)
     return Images(pixels, torch.device("cpu"))
@@ -77,9 +77,7 @@ def test_without_unlabeled_views_no_unlabeled_image_is_read(images):
 
 def test_unlabeled_views_need_unlabeled_images(images):
     with pytest.raises(ValueError, match="needs unlabeled images"):
-        Batches(
-            images, np.arange(6), np.zeros(6, int), np.arange(0), Views("w", "w"), batch_size=2
-        )
+        Batches(images, np.arange(6), np.zeros(6, int), np.arange(0), Views("w", "w"), batch_size=2)
 
 
 def test_a_pass_over_the_labeled_images_visits_each_once(images):

@@ -28,7 +28,7 @@ def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
 
 
-@pytest.fixture()
+@pytest.fixture
 def tiny(faces, cache, monkeypatch):
     """A configuration that trains in seconds."""
     monkeypatch.setenv("LEAF_CACHE", str(cache))

@@ -43,7 +43,7 @@ def weights(out):
     return load_file(out / "model" / "model.safetensors")
 
 
-@pytest.fixture()
+@pytest.fixture
 def whole(tiny, tmp_path):
     """A finished run and its result."""
     out = tmp_path / "whole"

@@ -137,7 +137,9 @@ def fit(
 
 def balance(model: nn.Module) -> Tensor | float:
     """The load-balancing losses of all gates, as of the latest batch."""
-    return sum((m.penalty for m in model.modules() if isinstance(m, EAF) and m.penalty is not None), 0.0)
+    return sum(
+        (m.penalty for m in model.modules() if isinstance(m, EAF) and m.penalty is not None), 0.0
+    )
 
 
 def cosine(progress: float) -> float:
