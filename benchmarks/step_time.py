@@ -15,6 +15,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,31 @@ def stepper(fabric: Any, state: State) -> Callable[[Batch, int], None]:
     return step
 
 
+def measure(method: str, size: int, batch_size: int, steps: int) -> dict[str, float]:
+    """Median seconds of the data, the whole step and computing alone, taken in turns."""
+    given = {
+        "data": "synthetic:1000",
+        "method": method,
+        "labels": 400,
+        "image_size": size,
+        "batch_size": batch_size,
+        "cache": f"{tempfile.gettempdir()}/leaf-step-time",
+    }
+    config = configure(given)
+    data, fabric = open_data(config.settings), accelerate(config.settings)
+    batches = build_batches(config, data, fabric.device)
+    step = stepper(fabric, build_state(config, data, fabric.device))
+    resident = batches.at(0)
+    step(resident, 0)
+    times: dict[str, list[float]] = {"data": [], "whole": [], "computing": []}
+    for number in range(1, steps + 1):
+        times["data"].append(timed(partial(batches.at, number)))
+        times["whole"].append(timed(lambda k=number: step(batches.at(k), k)))
+        times["computing"].append(timed(partial(step, resident, number)))
+    median = {name: statistics.median(values) for name, values in times.items()}
+    return {"size": size, **median, "ratio": median["computing"] / median["whole"]}
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -66,38 +92,17 @@ def main() -> None:
     rows = []
     print(f"{'size':>5} {'data':>9} {'whole step':>11} {'computing':>10} {'ratio':>6}")
     for size in command.size:
-        config = configure(
-            {
-                "data": "synthetic:1000",
-                "method": command.method,
-                "labels": 400,
-                "image_size": size,
-                "batch_size": command.batch,
-                "cache": tempfile.gettempdir() + "/leaf-step-time",
-            }
-        )
-        data, fabric = open_data(config.settings), accelerate(config.settings)
-        state = build_state(config, data, fabric.device)
-        batches = build_batches(config, data, fabric.device)
-        step, resident = stepper(fabric, state), batches.at(0)
-        step(resident, 0)
-        times: dict[str, list[float]] = {"data": [], "whole": [], "computing": []}
-        for number in range(1, command.steps + 1):
-            times["data"].append(timed(lambda k=number: batches.at(k)))
-            times["whole"].append(timed(lambda k=number: step(batches.at(k), k)))
-            times["computing"].append(timed(lambda k=number: step(resident, k)))
-        median = {name: statistics.median(values) for name, values in times.items()}
-        ratio = median["computing"] / median["whole"]
+        row = measure(command.method, size, command.batch, command.steps)
+        rows.append(row)
         print(
-            f"{size:5} {1e3 * median['data']:6.0f} ms {1e3 * median['whole']:8.0f} ms "
-            f"{1e3 * median['computing']:7.0f} ms {ratio:6.2f}"
+            f"{size:5} {1e3 * row['data']:6.0f} ms {1e3 * row['whole']:8.0f} ms "
+            f"{1e3 * row['computing']:7.0f} ms {row['ratio']:6.2f}"
         )
-        rows.append({"size": size, **median, "ratio": ratio})
     facts = {
         "method": command.method,
         "batch": command.batch,
         "steps": command.steps,
-        "device": str(fabric.device),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "rows": rows,

@@ -28,9 +28,9 @@ SETTINGS: dict[str, Any] = {
     "data": "synthetic",
     "labels": 64,
     "image_size": 48,
-    "backbone": "resnet10t",
-    "steps": 400,
-    "epoch_steps": 40,
+    "backbone": "conv4",
+    "steps": 500,
+    "epoch_steps": 50,
     "seed": 0,
     "split_seed": 0,
 }

@@ -1,6 +1,11 @@
+import os
 from pathlib import Path
 
 import pytest
+
+# Before torch is imported, for the processes that tests start too: their tensors are so small that
+# threads cost more than they give, and two processes whose threads wait for each other crawl.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

@@ -110,7 +110,7 @@ def accelerate(settings: Settings) -> Fabric:
 def computes_bfloat16(device: str) -> bool:
     """Whether bfloat16 is faster than float32 there: in hardware, not emulated."""
     if device == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, name, lambda: False)() for name in probes)
 
@@ -121,7 +121,7 @@ def build_state(config: Config, data: Data, device: torch.device) -> State:
     classes = len(data.table.classes)
     torch.manual_seed(seed_of(settings.seed, "weights"))
     model: Classifier = build_classifier(architecture(settings, classes))
-    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = model.to(memory_format=torch.channels_last).to(device)
     counts = torch.from_numpy(np.bincount(split.targets, minlength=classes)).float()
     problem = Problem(classes, len(split.labeled), len(split.unlabeled), counts / counts.sum())
     try:

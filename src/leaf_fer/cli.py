@@ -46,7 +46,7 @@ class Parser(argparse.ArgumentParser):
         prefix = "unrecognized arguments: "
         if message.startswith(prefix):
             word = message.removeprefix(prefix).split()[0]
-            flags = {f for action in self._actions for f in action.option_strings}
+            flags = {f: action for action in self._actions for f in action.option_strings}
             message = f"{word.split('=')[0]}: unknown option; {suggestion(word, flags)}"
         self.exit(2, f"{self.prog}: error: {message}\n")
 

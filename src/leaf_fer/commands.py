@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from leaf_fer.build import computes_bfloat16
 from leaf_fer.config import Config, read_yaml
@@ -106,6 +107,7 @@ def evaluate(
         rows,
         batch_size=batch_size,
         autocast=computes_bfloat16(kind),
+        progress=True,
     )
     result = summarize(probabilities, number[table.targets[rows]], predictor.classes)
     result = {"part": part, **result}
@@ -130,7 +132,13 @@ def _correspondence(
 def predict(folder: Path, paths: Sequence[str], *, style: str, batch_size: int, device: str) -> int:
     """Classify image files; print one line each; 1 if any could not be read."""
     predictor = load(folder, device=device)
-    predictions = predictor.predict(find_images(paths), batch_size=batch_size)
+    files = list(find_images(paths))
+    predictions = tqdm(
+        predictor.predict(files, batch_size=batch_size),
+        total=len(files),
+        unit="image",
+        disable=True if sys.stdout.isatty() else None,  # the answers themselves are progress
+    )
     failed = 0
     for found in WRITERS[style](predictions, predictor.classes):
         if found.error is not None:

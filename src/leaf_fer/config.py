@@ -30,7 +30,7 @@ class Settings:
         keep_duplicates: leave training images in that are also in the test or validation part.
         seed: seed of weights, batches, augmentation and dropout.
         image_size: side of the square images in pixels.
-        backbone: name of a timm model, trained from random weights.
+        backbone: name of a timm model, or conv4, trained from random weights.
         eaf: levels that get an EAF: semantic, instance, both with a comma, or none.
         num_experts: experts of an EAF.
         top_k: experts that a gate keeps; none means 2, or 1 where there is only one.

@@ -48,7 +48,7 @@ class Predictor:
     """
 
     def __init__(self, model: nn.Module, card: Card, device: torch.device) -> None:
-        self.model = model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self.model = model.to(memory_format=torch.channels_last).to(device).eval()
         self.card = card
         self.device = device
 
@@ -70,7 +70,7 @@ class Predictor:
         """
         size = self.card.architecture.image_size
 
-        def prepare(path: Path) -> np.ndarray | str:  # type: ignore[type-arg]
+        def prepare(path: Path) -> np.ndarray | str:
             try:
                 return cut(decode(path), size)
             except UnreadableImage as error:
@@ -82,17 +82,17 @@ class Predictor:
                 yield from self._answer(chunk, list(pool.map(prepare, chunk)))
 
     @torch.inference_mode()
-    def probabilities(self, pixels: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    def probabilities(self, pixels: np.ndarray) -> np.ndarray:
         """Classify faces, (B, S, S, 3) uint8 RGB -> (B, C) float32, rows sum to 1."""
         images = torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2)
         output = self.model(normalize(images, self.card.mean, self.card.std))
-        answer: np.ndarray = output.probabilities.cpu().numpy()  # type: ignore[type-arg]
+        answer: np.ndarray = output.probabilities.cpu().numpy()
         return answer
 
     def _answer(
         self,
         paths: list[Path],
-        pixels: list[np.ndarray | str],  # type: ignore[type-arg]
+        pixels: list[np.ndarray | str],
     ) -> Iterator[Prediction]:
         readable = [image for image in pixels if not isinstance(image, str)]
         rows = iter(self.probabilities(np.stack(readable)) if readable else ())

@@ -35,7 +35,7 @@ from leaf_fer.engine.record import RunFolder
 from leaf_fer.errors import UserError, say
 from leaf_fer.files import write_atomically, write_json
 from leaf_fer.metrics import summarize
-from leaf_fer.models import Card, load_model, save_model
+from leaf_fer.models import Card, Classifier, load_model, save_model
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -129,14 +129,15 @@ class _Run:
         """Train to the end, then evaluate and write everything."""
         settings, folder = self.config.settings, self.folder
         classes, split = self.data.table.classes, self.data.split
-        counts = np.bincount(self.data.table.targets[split.validation], minlength=len(classes))
+        counts = np.bincount(split.targets, minlength=len(classes))
         recorder = Recorder(
             folder,
             self.state,
             total_steps=self.total,
             validate=(lambda m: self.measure(m, "validation")) if len(split.validation) else None,
-            keep=lambda state: self._save_model(folder.best, state.average.model, state.step),
-            even=bool(counts.max(initial=0) < 0.5 * counts.sum()),
+            keep=lambda state: self._save_model(folder.best, state.averaged, state.step),
+            classes=classes,
+            even=bool(counts.max() <= 0.5 * counts.sum()),
             log_steps=max(1, min(self.epoch, self.total // 100)),
         )
         scale: Callable[[float], float] = cosine if settings.schedule == "cosine" else lambda _: 1.0
@@ -181,7 +182,7 @@ class _Run:
             )
         return summarize(probabilities, self.data.table.targets[rows], self.data.table.classes)
 
-    def _save_model(self, path: Path, model: nn.Module, step: int) -> None:
+    def _save_model(self, path: Path, model: Classifier, step: int) -> None:
         settings = self.config.settings
         names = ("data", "method", "labels", "seed", "split_seed")
         facts = {name: getattr(settings, name) for name in names}
@@ -195,10 +196,10 @@ class _Run:
         part = settings.final if len(getattr(self.data.split, settings.final)) else "validation"
         measured = len(getattr(self.data.split, part)) > 0
         found = {}
-        networks = {"last": (self.state.average.model, self.state.step)}
+        networks = {"last": (self.state.averaged, self.state.step)}
         if folder.best.exists():
             best, card = load_model(folder.best)
-            best = best.to(self.device, memory_format=torch.channels_last)
+            best = best.to(memory_format=torch.channels_last).to(self.device)
             networks["best-on-validation"] = (best, card.facts["step"])
         for selection, (model, step) in networks.items():
             metrics = self.measure(model, part) if measured else {}
@@ -268,9 +269,10 @@ def describe(data: Data, config: Config, total: int) -> str:
         text += " (the same number of every class)" if settings.balance == "equal" else ""
     if split.notes.get("duplicates"):
         dropped = "dropped" if split.notes["dropped"] else "kept"
+        names = ", ".join(data.table.names[row] for row in split.duplicates[:3])
         text += (
             f"\n{split.notes['duplicates']} training images are also in the test or validation "
-            f"part: {dropped}"
+            f"part: {dropped} ({names}{', ...' if len(split.duplicates) > 3 else ''})"
         )
     return text
 

@@ -4,6 +4,7 @@ import sys
 import numpy as np
 import pytest
 
+from leaf_fer.data import synthetic
 from leaf_fer.data.sources import READERS, read_faces
 from leaf_fer.data.table import EXPRESSIONS
 from leaf_fer.errors import UserError
@@ -109,7 +110,7 @@ def test_synthetic_faces_do_not_depend_on_the_other_rows():
 
 
 def test_the_key_of_synthetic_faces_tells_their_number():
-    assert read_faces("synthetic:0010").key == "synthetic-v1-seed0-10"
+    assert read_faces("synthetic:0010").key == f"synthetic-{synthetic.VERSION}-seed0-10"
 
 
 def test_data_of_files_has_no_key(faces):

@@ -68,7 +68,7 @@ def test_a_checkpoint_of_another_model_is_a_clear_error(tmp_path):
     model, optimizer = make()
     save_checkpoint(tmp_path / "c", {"model": model}, optimizer, {})
     other, another = make(5)
-    with pytest.raises(UserError, match="belongs to another model: .*size mismatch"):
+    with pytest.raises(UserError, match=r"belongs to another model: .*size mismatch"):
         load_checkpoint(tmp_path / "c", {"model": other}, another)
 
 

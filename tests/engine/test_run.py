@@ -16,20 +16,14 @@ from leaf_fer.errors import UserError
 from leaf_fer.models import load_model
 from leaf_fer.run import execute
 
-PROGRAM = """
-import sys
-from pathlib import Path
-from leaf_fer.config import configure, read_yaml
-from leaf_fer.run import execute
-execute(configure(read_yaml(sys.argv[1])), Path(sys.argv[2]), resume="resume" in sys.argv)
-"""
 
-
-def start(config, out, tmp_path, *words):
+def start(config, out, tmp_path):
+    """Start ``leaf train`` as a user would, in a process of its own."""
     file = tmp_path / "given.yaml"
     file.write_text(write_yaml(config))
+    words = ["train", "--config", str(file), "--out", str(out)]
     return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(file), str(out), *words], stderr=subprocess.PIPE
+        [sys.executable, "-m", "leaf_fer.cli", *words], stderr=subprocess.PIPE, text=True
     )
 
 
@@ -156,7 +150,8 @@ def test_a_termination_signal_saves_and_can_be_resumed(tiny, tmp_path):
     wait_for(lambda: log.exists() and '"step": 8' in log.read_text(), process)
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
-    assert b"Interrupted: stopped after step" in err
+    assert process.returncode == 130
+    assert f"go on with: leaf train --resume --out {out}" in err
     assert (out / "checkpoint" / "state.safetensors").exists()
     assert not (out / "metrics.json").exists()
 

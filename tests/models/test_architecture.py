@@ -5,7 +5,7 @@ import torch
 
 from leaf_fer.errors import UserError
 from leaf_fer.models import EAF, Architecture, build_classifier
-from leaf_fer.models.architecture import create_backbone
+from leaf_fer.models.backbone import create_backbone
 from leaf_fer.models.classifier import Unit
 
 SMALL = {"backbone": "test_resnet", "image_size": 32}
@@ -116,3 +116,17 @@ def test_a_dictionary_that_makes_no_sense_is_refused(values, message):
 def test_what_cannot_be_built_is_refused(change, message):
     with pytest.raises(UserError, match=message):
         build_classifier(Architecture(**{**SMALL, **change}))
+
+
+@pytest.mark.parametrize("size", [16, 48, 112])
+def test_conv4_has_576_features_at_every_size(size):
+    model, width = create_backbone("conv4", size)
+    assert width == 576
+    assert model(torch.zeros(2, 3, size, size)).shape == (2, 576)
+    # 3x3 convolutions 3-64-64-64-64 without bias, and batch-norm with two numbers a channel
+    assert sum(p.numel() for p in model.parameters()) == 9 * 64 * (3 + 3 * 64) + 4 * 2 * 64
+
+
+def test_conv4_needs_16_pixels():
+    with pytest.raises(UserError, match=r"--image-size 8: not possible with conv4: .* 16 pixels"):
+        create_backbone("conv4", 8)

@@ -103,7 +103,7 @@ def _synthetic(count: str) -> FaceTable:
             np.uint8
         ),
         render=_render,
-        key=f"synthetic-v1-seed{_SEED}-{int(count)}",
+        key=f"synthetic-{synthetic.VERSION}-seed{_SEED}-{int(count)}",
     )
 
 

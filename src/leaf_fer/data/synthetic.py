@@ -20,6 +20,9 @@ from leaf_fer.data.dice import Dice, Floats
 from leaf_fer.data.table import EXPRESSIONS
 from leaf_fer.errors import UserError
 
+VERSION = 2
+"""Of the drawing: raise it with every change that changes a pixel, or old stores stay in use."""
+
 SIZES = (32, 224)
 """The smallest and the largest size of an image, in pixels."""
 

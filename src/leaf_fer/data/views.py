@@ -119,7 +119,7 @@ class Batches:
         """
         device = self.images.device
         index = torch.arange(len(self.labeled))
-        for number, part in enumerate(index.split(4 * self.batch_size)):
+        for number, part in enumerate(torch.split(index, 4 * self.batch_size)):
             views, _ = self._look(self.labeled[part], "w", number, f"pass {turn}")
             yield Labeled(part.to(device), self.targets[part].to(device), views)
 

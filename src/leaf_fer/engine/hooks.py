@@ -30,8 +30,9 @@ class Recorder:
         total_steps: of the whole run.
         validate: network -> metrics on the validation part, or None where there is none.
         keep: called when the averaged network is the best on validation so far.
-        even: whether classes are about equally frequent where predictions are counted, so that
-            one class taking nearly all of them means collapse.
+        classes: names of the C classes.
+        even: whether no class has most of the labels, so that one class taking nearly all
+            predictions means collapse.
         log_steps: steps between two lines of the log.
     """
 
@@ -43,13 +44,16 @@ class Recorder:
         total_steps: int,
         validate: Callable[[torch.nn.Module], dict[str, Any]] | None,
         keep: Callable[[State], None],
+        classes: tuple[str, ...],
         even: bool,
         log_steps: int,
     ) -> None:
         self.folder = folder
         self.validate = validate
         self.keep = keep
+        self.classes = classes
         self.even = even
+        self._collapsed = False
         self.log_steps = log_steps
         self.journal = Journal(folder, state.step)
         self.bar = tqdm(
@@ -89,6 +93,8 @@ class Recorder:
         state.facts["seconds"] = state.facts.get("seconds", 0.0) + now - self._since
         self.bar.set_postfix({k: f"{v:.3f}" for k, v in line["loss"].items()}, refresh=False)
         self.journal.write(state.step, line)
+        if "shares" in line["watch"]:
+            self._warn_of_collapse(state.step, line["watch"]["shares"])
         self._sums, self._count, self._since = {}, 0, now
 
     def epoch(self, clock: Clock, state: State) -> None:
@@ -96,7 +102,7 @@ class Recorder:
         self.flush(Clock(clock.step - 1, clock.total_steps, clock.epoch_steps), state)
         if self.validate is None:
             return
-        found = self.validate(state.average.model)
+        found = self.validate(state.averaged)
         score = found["balanced_accuracy"]
         if score > state.facts.get("best", -1.0):
             state.facts.update(best=score, best_step=state.step)
@@ -106,14 +112,16 @@ class Recorder:
             f"overall {100 * found['overall_accuracy']:.2f} %",
             file=sys.stderr,
         )
-        self._warn_of_collapse(state.step, found["predicted_shares"])
+        self._warn_of_collapse(state.step, list(found["predicted_shares"].values()))
         line = {k: v for k, v in found.items() if k not in ("confusion_matrix", "classes")}
         self.journal.write(state.step, {"epoch": clock.epoch, "validation": line})
         self._since = time.perf_counter()
 
-    def _warn_of_collapse(self, step: int, shares: dict[str, float]) -> None:
-        name, share = max(shares.items(), key=lambda item: item[1])
-        if self.even and share > COLLAPSE:
+    def _warn_of_collapse(self, step: int, shares: list[float]) -> None:
+        """Say once that one class takes nearly all predictions, and again if it came back."""
+        share, name = max(zip(shares, self.classes, strict=True))
+        fresh, self._collapsed = not self._collapsed, self.even and share > COLLAPSE
+        if self._collapsed and fresh:
             warning = f"{100 * share:.0f} % of the predictions are {name!r}: the run has collapsed"
             self.bar.write(f"warning: step {step}: {warning}", file=sys.stderr)
             self.journal.write(step, {"warning": warning})

@@ -14,7 +14,7 @@ from leaf_fer.algorithm import Algorithm
 from leaf_fer.data.stream import seed_of
 from leaf_fer.data.views import Batches
 from leaf_fer.memory import Average
-from leaf_fer.models import EAF
+from leaf_fer.models import EAF, Classifier
 from leaf_fer.types import Clock, Objective
 
 if TYPE_CHECKING:  # importing Fabric takes seconds, and prediction does not need it
@@ -25,7 +25,7 @@ class Interrupted(Exception):  # noqa: N818  # not an error: somebody asked for 
     """Training stopped early because it was asked to; everything is saved."""
 
 
-class Diverged(ArithmeticError):
+class Diverged(ArithmeticError):  # noqa: N818  # it names what happened, as Interrupted does
     """A loss is no longer a finite number."""
 
 
@@ -42,12 +42,18 @@ class State:
         facts: numbers that outlive a restart: seconds, the best score so far, ...
     """
 
-    model: nn.Module
+    model: Classifier
     algorithm: Algorithm
     average: Average
     optimizer: torch.optim.Optimizer
     step: int = 0
     facts: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def averaged(self) -> Classifier:
+        """The averaged network: the one that counts."""
+        assert isinstance(self.average.model, Classifier)
+        return self.average.model
 
     def modules(self) -> dict[str, nn.Module]:
         """The modules by the names they have in a checkpoint."""
@@ -122,12 +128,12 @@ def fit(
 
         clock = Clock(state.step, total_steps, epoch_steps)
         ends, asked = state.step % epoch_steps == 0 or state.step == total_steps, stop()
-        if ends or asked:
+        if ends or asked or fabric.device.type == "cpu":  # looking waits only for other devices
             watchdog.raise_if_diverged()
         if ends:
             with torch.no_grad(), fabric.autocast():
                 labeled = batches.labeled_pass(clock.epoch)
-                state.algorithm.after_epoch(state.average.model, labeled, clock)
+                state.algorithm.after_epoch(state.averaged, labeled, clock)
             hooks.epoch(clock, state)
         if ends or asked:
             hooks.save(state)

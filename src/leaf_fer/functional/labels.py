@@ -6,10 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-
-def _single(x: Tensor) -> Tensor:
-    """At least float32: sums of half-precision probabilities miss their threshold."""
-    return x if x.dtype == torch.float64 else x.float()
+from leaf_fer.functional.precision import at_least_single
 
 
 def candidate_set(probabilities: Tensor, mass: float = 0.9) -> Tensor:
@@ -36,7 +33,7 @@ def candidate_set(probabilities: Tensor, mass: float = 0.9) -> Tensor:
     """
     if not 0 <= mass <= 1:
         raise ValueError(f"expected 0 <= mass <= 1, got {mass}")
-    ordered, classes = _single(probabilities).sort(dim=1, descending=True, stable=True)
+    ordered, classes = at_least_single(probabilities).sort(dim=1, descending=True, stable=True)
     # A class belongs to the set exactly if the classes before it have not reached the mass.
     chosen = F.pad(ordered.cumsum(dim=1)[:, :-1] < mass, (1, 0), value=True)
     return torch.zeros_like(chosen).scatter(1, classes, chosen)
@@ -69,7 +66,7 @@ def fuzzy_set(
         raise ValueError(f"expected 0 <= mass <= 1, got {mass}")
     if most < 1:
         raise ValueError(f"expected most >= 1, got {most}")
-    ordered, classes = _single(probabilities).sort(dim=1, descending=True, stable=True)
+    ordered, classes = at_least_single(probabilities).sort(dim=1, descending=True, stable=True)
     total = ordered.cumsum(dim=1)
     last = min(most, probabilities.shape[1] - 1)
     place = (total[:, :last] < mass).sum(dim=1).clamp(1, last)[:, None]

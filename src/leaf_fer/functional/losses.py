@@ -6,15 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-
-def _single(x: Tensor) -> Tensor:
-    """At least float32: logarithms and sums of half-precision numbers lose too much."""
-    return x if x.dtype == torch.float64 else x.float()
+from leaf_fer.functional.precision import at_least_single
 
 
 def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     """Return the mean cross-entropy: (B, C) logits, (B,) int64 or (B, C) targets -> ()."""
-    return F.cross_entropy(_single(logits), target)
+    return F.cross_entropy(at_least_single(logits), target)
 
 
 def masked_cross_entropy(logits: Tensor, target: Tensor, mask: Tensor) -> Tensor:
@@ -25,7 +22,7 @@ def masked_cross_entropy(logits: Tensor, target: Tensor, mask: Tensor) -> Tensor
         target: (B,) int64 classes, or (B, C) distributions.
         mask: (B,) weights in [0, 1].
     """
-    return (mask * F.cross_entropy(_single(logits), target, reduction="none")).mean()
+    return (mask * F.cross_entropy(at_least_single(logits), target, reduction="none")).mean()
 
 
 def ambiguous_loss(scores: Tensor, positive: Tensor, margin: float = 0.0) -> Tensor:
@@ -58,7 +55,7 @@ def ambiguous_loss(scores: Tensor, positive: Tensor, margin: float = 0.0) -> Ten
     """
     if margin < 0:
         raise ValueError(f"expected margin >= 0, got {margin}")
-    y = _single(scores)
+    y = at_least_single(scores)
     # A finite stand-in for -inf: logsumexp over an empty set then has gradient 0 and not NaN.
     nothing = torch.finfo(y.dtype).min
     weakest_positive = (-y).masked_fill(~positive, nothing).logsumexp(dim=1)
@@ -96,7 +93,7 @@ def nt_xent(first: Tensor, second: Tensor, keep: Tensor, temperature: float = 0.
     Returns:
         Scalar, the mean over 2n anchors; 0 where n is 0 or 1.
     """
-    features = _single(torch.cat([first, second]))
+    features = at_least_single(torch.cat([first, second]))
     count = len(first)
     kept = torch.cat([keep, keep]).to(features.dtype)
     with torch.autocast(features.device.type, enabled=False):  # bfloat16 / 0.07 is too coarse

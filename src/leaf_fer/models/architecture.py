@@ -5,11 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_type_hints
 
-import timm
-import torch
-from torch import nn
-
 from leaf_fer.errors import UserError
+from leaf_fer.models.backbone import create_backbone
 from leaf_fer.models.classifier import Classifier, Unit
 from leaf_fer.models.eaf import EAF
 from leaf_fer.options import describe
@@ -20,7 +17,7 @@ class Architecture:
     """The parts of a :class:`~leaf_fer.models.Classifier`.
 
     Attributes:
-        backbone: name of a timm model.
+        backbone: name of a timm model, or ``conv4``.
         num_classes: C >= 2.
         image_size: side of the square input in pixels.
         dropout: probability in [0, 1) on the pooled features.
@@ -67,33 +64,6 @@ class Architecture:
             if key not in known:
                 raise UserError(f"architecture: unknown key {key!r}; known: {', '.join(known)}")
         return cls(**{k: describe(known[k], k, None).parse(v) for k, v in values.items()})
-
-
-def create_backbone(name: str, image_size: int) -> tuple[nn.Module, int]:
-    """Build a timm encoder without its classifier, with random weights.
-
-    Returns:
-        The encoder, (B, 3, H, W) -> (B, D), and D.
-
-    Raises:
-        UserError: timm has no such model, or it does not take images of this size.
-    """
-    if not timm.is_model(name):
-        close = timm.list_models(f"*{name.split('_')[0]}*")[:5] or timm.list_models("resnet*")[:5]
-        raise UserError(
-            f"--backbone {name}: timm has no such model; for example {', '.join(close)}"
-        )
-    try:
-        try:
-            model = timm.create_model(name, num_classes=0, img_size=image_size)
-        except TypeError:  # convolutional networks take any size and do not know the option
-            model = timm.create_model(name, num_classes=0)
-        with torch.no_grad():
-            width = model.eval()(torch.zeros(1, 3, image_size, image_size)).shape[1]
-    except (RuntimeError, AssertionError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"--image-size {image_size}: not possible with {name}: {reason}") from error
-    return model.train(), width
 
 
 def build_classifier(architecture: Architecture) -> Classifier:
