@@ -16,7 +16,7 @@ from leaf_fer.options import (
     resolve,
     suggestion,
 )
-from leaf_fer.ranges import Count, Fraction, Momentum, Natural, NonNegative, Positive, Range
+from leaf_fer.ranges import Count, Fraction, Natural, NonNegative, Positive, ProperFraction, Range
 
 
 def option(annotation: object, default: object = None) -> Option:
@@ -108,7 +108,7 @@ class TestParse:
             (Positive, 0, "a number > 0"),
             (Fraction, "nan", r"a number in \[0, 1\]"),
             (Fraction, -0.1, r"a number in \[0, 1\]"),
-            (Momentum, 1, r"a number in \[0, 1\)"),
+            (ProperFraction, 1, r"a number in \[0, 1\)"),
             (Count, 0, "a whole number >= 1"),
             (Natural, -1, "a whole number >= 0"),
             (Count | None, 0, "a whole number >= 1, or none"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -100,6 +101,9 @@ def accelerate(settings: Settings) -> Fabric:
     )
     from lightning_fabric import Fabric
 
+    logging.getLogger("lightning_fabric").setLevel(
+        logging.WARNING
+    )  # a run says itself what it does
     return Fabric(
         accelerator="cuda" if use_gpu else "cpu",
         devices=1,

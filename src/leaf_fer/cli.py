@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,6 +26,16 @@ DATA is one of
   csv:PATH           a CSV or Parquet file with columns path,label[,split]; empty label: no label
   PATH               a folder or a CSV/Parquet file, by what it is
 """
+
+METAVARS: dict[Any, str] = {int: "N", bool: "BOOL"}
+
+GROUPS = {
+    "data": "method and data",
+    "image_size": "network",
+    "batch_size": "training",
+    "device": "machine and result",
+}
+"""Titles in the help of ``leaf train``, by the first option under them."""
 
 EPILOG = """\
 examples:
@@ -80,6 +91,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of a pipe, such as head, has had enough
         sys.stderr.close()
         return 1
+    except OSError as error:  # a full disk, a folder that may not be read
+        if debug:
+            raise
+        print(f"leaf: error: {error.filename or 'file'}: {error.strerror}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("leaf: stopped", file=sys.stderr)
         return 130
@@ -101,7 +117,13 @@ def build_parser(words: Sequence[str]) -> Parser:
         command.add_argument("--debug", action="store_true", help="show tracebacks of errors")
         return command
 
-    train = add("train", run_train, "train a classifier and write a run folder", epilog=DATA_HELP)
+    train = add(
+        "train",
+        run_train,
+        "train a classifier and write a run folder",
+        usage="leaf train DATA [--method METHOD] [--labels N|FILE] [--out RUN] [options]",
+        epilog=DATA_HELP,
+    )
     _add_train(train, words if "train" in words[:1] else [])
 
     evaluate = add("evaluate", run_evaluate, "measure a trained model on data", epilog=DATA_HELP)
@@ -157,26 +179,34 @@ def _add_train(parser: Parser, words: Sequence[str]) -> None:
         known = argparse.Namespace(method=None, config=None)
     chosen = known.method or (read_yaml(known.config).get("method") if known.config else None)
     key = str(chosen or "leaf")
-    group = parser.add_argument_group("options of every method")
+    entry = method(key)
+    titles = dict(GROUPS)
+    if entry.options:
+        titles[entry.options[0].name] = f"{key} (other methods: leaf train --method METHOD --help)"
+    group: Any = parser
     for option in options_of(key):
-        if option.name == "data":
-            continue
-        if option is method(key).options[0] if method(key).options else False:
-            group = parser.add_argument_group(f"options of {key}")
-        _add_option(group, option)
+        if option.name in titles:
+            group = parser.add_argument_group(titles[option.name])
+        if option.name != "data":
+            _add_option(group, option, entry.recipe.get(option.name, option.default))
 
 
-def _add_option(group: Any, option: Option) -> None:
-    text = f"{option.help} ({option.allowed}; default {_shown(option.default)})"
+def _add_option(group: Any, option: Option, default: Any) -> None:
+    text = f"{plain(option.help)} ({option.allowed}; default {_shown(default)})"
     flag: dict[str, Any] = {"nargs": "?", "const": "true"} if option.kind is bool else {}
     group.add_argument(
         option.flag,
         dest=option.name,
         default=argparse.SUPPRESS,
         help=text.replace("%", "%%"),
-        metavar="X" if not option.choices else "WORD",
+        metavar="WORD" if option.choices else METAVARS.get(option.kind, "X"),
         **flag,
     )
+
+
+def plain(text: str) -> str:
+    """Take the markup for documentation pages out of a sentence of help."""
+    return re.sub(r":\w+:`([^`]*)`|``([^`]*)``", r"\1\2", text).rstrip(".")
 
 
 def _shown(value: Any) -> str:
@@ -304,10 +334,10 @@ def run_methods(command: argparse.Namespace) -> int:
         print("\nviews: labeled + unlabeled images, w weakly and s strongly augmented")
         return 0
     entry = method(command.method)
-    print(f"{entry.key}\n\n{entry.doc.partition('Args:')[0].rstrip()}\n")
+    print(f"{entry.key}\n\n{plain(entry.doc.partition('Args:')[0].rstrip())}\n")
     for option in entry.options:
         print(f"{option.flag}: {option.allowed}; default {_shown(option.default)}")
-        print(f"    {option.help}")
+        print(f"    {plain(option.help)}")
     if entry.recipe:
         print("\nrecipe: " + ", ".join(f"{k} {_shown(v)}" for k, v in entry.recipe.items()))
     return 0

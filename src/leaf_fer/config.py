@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from leaf_fer.errors import UserError
 from leaf_fer.options import Option, of_dataclass, resolve
-from leaf_fer.ranges import Count, Fraction, Momentum, Natural, NonNegative, Positive
+from leaf_fer.ranges import Count, Fraction, Natural, NonNegative, Positive, ProperFraction
 from leaf_fer.registry import method
 
 
@@ -71,7 +71,7 @@ class Settings:
     labels: str | None = None
     balance: Literal["equal", "natural"] = "equal"
     split_seed: Natural = 0
-    validation: Fraction = 0.0
+    validation: ProperFraction = 0.0
     keep_labeled_in_pool: bool = False
     keep_duplicates: bool = False
     seed: Natural = 0
@@ -87,7 +87,7 @@ class Settings:
     balance_weight: NonNegative = 0.0
     instance_level: Literal["logits", "feature"] = "logits"
     normalize_features: bool = False
-    dropout: Momentum = 0.0
+    dropout: ProperFraction = 0.0
     batch_size: Count = 64
     unlabeled_ratio: Count = 1
     epochs: Count = 20
@@ -96,10 +96,10 @@ class Settings:
     optimizer: Literal["adam", "sgd"] = "adam"
     lr: Positive = 5e-4
     weight_decay: NonNegative = 0.0
-    sgd_momentum: Momentum = 0.9
+    sgd_momentum: ProperFraction = 0.9
     schedule: Literal["constant", "cosine"] = "constant"
     warmup: Fraction = 0.0
-    ema: Momentum = 0.999
+    ema: ProperFraction = 0.999
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     eval_batch_size: Count = 256

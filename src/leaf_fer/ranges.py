@@ -29,7 +29,7 @@ class Range:
 
 
 Fraction = Annotated[float, Range(0, 1)]
-Momentum = Annotated[float, Range(0, 1, below=True)]
+ProperFraction = Annotated[float, Range(0, 1, below=True)]
 NonNegative = Annotated[float, Range(0)]
 Positive = Annotated[float, Range(0, above=True)]
 Count = Annotated[int, Range(1)]

@@ -124,6 +124,7 @@ class _Run:
             # Last: a folder with a configuration has all that is needed to go on.
             write_atomically(folder.config, write_yaml(self.config).encode())
         say(describe(data, self.config, self.total))
+        say(f"computing on {self.device.type} in {'bfloat16' if self.autocast else 'float32'}")
 
     def go(self) -> dict[str, Any]:
         """Train to the end, then evaluate and write everything."""

@@ -13,7 +13,7 @@ from leaf_fer import functional as fn
 from leaf_fer.algorithm import Algorithm
 from leaf_fer.memory import Alignment, Average, ClassMargin
 from leaf_fer.models.forward import together
-from leaf_fer.ranges import Fraction, Momentum, Natural, NonNegative, Positive
+from leaf_fer.ranges import Fraction, Natural, NonNegative, Positive, ProperFraction
 from leaf_fer.types import Batch, Clock, Labeled, Objective, Output, Problem, Views
 
 
@@ -85,7 +85,7 @@ class LEAF(Algorithm):
         max_positives: Natural = 0,
         ramp: Fraction = 0.0,
         align: bool = False,
-        align_momentum: Momentum = 0.99,
+        align_momentum: ProperFraction = 0.99,
         rescale: bool = False,
         contrast: NonNegative = 0.0,
         temperature: Positive = 0.07,
