@@ -7,10 +7,11 @@ import pytest
 import yaml
 from PIL import Image
 
-from leaf_fer.cli import build_parser, default_out, main
+from leaf_fer.cli import default_out, main
 from leaf_fer.config import configure
 from leaf_fer.data import synthetic
 from leaf_fer.data.table import EXPRESSIONS
+from leaf_fer.parser import build_parser
 
 
 def leaf(*words):
