@@ -92,7 +92,7 @@ class TestBudget:
     @pytest.mark.parametrize("text", ["0", "-3", "--3", "1.5", "nowhere.csv", "."])
     def test_anything_else_is_refused_before_data_is_read(self, text):
         with pytest.raises(UserError, match=f"--labels {text}: expected a whole number >= 1, or"):
-            configure({"labels": text})
+            budget(text)
 
 
 class TestYAML:

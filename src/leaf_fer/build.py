@@ -13,6 +13,7 @@ import torch
 from leaf_fer.algorithms import ALGORITHMS
 from leaf_fer.config import Config, Settings, budget
 from leaf_fer.data import split as splits
+from leaf_fer.data.saved import with_classes
 from leaf_fer.data.sources import read_faces
 from leaf_fer.data.split import Split
 from leaf_fer.data.store import Store, prepare
@@ -50,6 +51,9 @@ def open_data(settings: Settings, saved: Path | None = None) -> Data:
     """
     table = read_faces(settings.data)
     cache = Path(settings.cache) if settings.cache else None
+    labels = saved or budget(settings.labels)
+    if isinstance(labels, Path):
+        table = with_classes(table, labels)
     store = prepare(table, settings.image_size, cache=cache, workers=settings.workers)
     if saved is not None:
         return Data(table, store, splits.load(saved, table, store.hashes))
@@ -57,7 +61,7 @@ def open_data(settings: Settings, saved: Path | None = None) -> Data:
         table,
         valid=store.valid,
         hashes=store.hashes,
-        labels=budget(settings.labels),
+        labels=labels,
         seed=settings.split_seed,
         balance=settings.balance,
         validation_fraction=settings.validation,

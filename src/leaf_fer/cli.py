@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from leaf_fer.config import SETTINGS, Config, configure, read_yaml, write_yaml
+from leaf_fer.config import SETTINGS, Config, budget, configure, read_yaml, write_yaml
 from leaf_fer.errors import UserError
 from leaf_fer.parser import build_parser, plain, shown
 from leaf_fer.registry import method, methods
@@ -69,8 +69,9 @@ def run_train(command: argparse.Namespace) -> int:
     if not config.settings.data and not command.resume:
         raise UserError("DATA is missing; see leaf train --help")
     out = Path(command.out) if command.out else default_out(config)
-    if config.settings.data:
+    if not command.resume:  # a run that goes on has a split of its own
         find_data(config.settings.data)
+        budget(config.settings.labels)
     from leaf_fer import commands
 
     return commands.train(config, out, resume=command.resume, given=given)

@@ -170,7 +170,6 @@ def configure(*sources: Mapping[str, Any]) -> Config:
         unknown = set(settings.eaf.split(",")) - {"semantic", "instance"}
         if unknown:
             raise UserError(f"--eaf {settings.eaf}: expected semantic, instance, both, or none")
-    budget(settings.labels)
     if settings.top_k is not None and settings.top_k > settings.num_experts:
         raise UserError(
             f"--top-k {settings.top_k}: expected at most --num-experts {settings.num_experts}"

@@ -7,9 +7,11 @@ import time
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from leaf_fer.config import write_yaml
+from leaf_fer.data import synthetic
 from leaf_fer.engine.loop import Diverged, Interrupted
 from leaf_fer.engine.record import RunFolder
 from leaf_fer.errors import UserError
@@ -217,3 +219,46 @@ def test_interrupting_twice_stops_at_once():
         assert asked()
         os.kill(os.getpid(), signal.SIGINT)
     assert issubclass(Interrupted, Exception)
+
+
+@pytest.fixture
+def flat(tmp_path):
+    """Twelve faces in one folder, and a list that names the expression of eight of them."""
+    folder, rows = tmp_path / "flat", range(200, 212)
+    folder.mkdir()
+    lines = ["path,label"]
+    for row, pixels in zip(rows, synthetic.render(0, rows, 32), strict=True):
+        Image.fromarray(pixels).save(folder / f"{row}.png")
+        lines += [f"{row}.png,{'glad' if row % 2 else 'grim'}"] if row < 208 else []
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    return folder, tmp_path / "labels.csv"
+
+
+def test_a_folder_without_labels_is_trained_on_with_a_list_of_them(tiny, flat, tmp_path):
+    import leaf_fer
+
+    folder, labels = flat
+    config = tiny(data=str(folder), labels=str(labels), steps=2)
+    result = execute(config, tmp_path / "run")
+    assert "overall_accuracy" not in result  # there is nothing to measure it on
+    model = leaf_fer.load(tmp_path / "run")
+    assert model.classes == ("glad", "grim")
+    assert next(model.predict([folder / "211.png"])).label in model.classes
+    split = json.loads((tmp_path / "run" / "split.json").read_text())
+    assert (len(split["labels"]), len(split["unlabeled"])) == (8, 4)
+
+
+def test_a_run_goes_on_without_the_list_of_labels_it_was_started_with(tiny, flat, tmp_path):
+    folder, labels = flat
+    execute(tiny(data=str(folder), labels=str(labels), steps=2), tmp_path / "run")
+    (tmp_path / "run" / "metrics.json").unlink()
+    labels.unlink()
+    execute(tiny(), tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / "metrics.json").exists()
+
+
+def test_a_list_of_labels_needs_two_classes(tiny, flat, tmp_path):
+    folder, labels = flat
+    labels.write_text("path,label\n200.png,glad\n")
+    with pytest.raises(UserError, match="at least two classes, got 1"):
+        execute(tiny(data=str(folder), labels=str(labels)), tmp_path / "run")

@@ -14,13 +14,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from leaf_fer.data.names import canonical
+from leaf_fer.data.names import arrange, canonical
 from leaf_fer.data.subset import Rows
 from leaf_fer.data.table import PARTS, FaceTable
 from leaf_fer.data.tabular import records
@@ -176,6 +176,26 @@ def read_chosen(file: Path, table: FaceTable, hashes: NDArray[np.uint8]) -> tupl
     rows = np.sort(rows)
     targets = [_class(*labels[table.names[row]], table.classes) for row in rows]
     return rows, np.array(targets, dtype=np.int64)
+
+
+def with_classes(table: FaceTable, file: Path) -> FaceTable:
+    """A table without classes of its own, such as a folder of images, takes those of a list.
+
+    Args:
+        table: the faces; returned as it is if it has classes.
+        file: see :func:`read_chosen`.
+
+    Raises:
+        UserError: not such a file, or it names fewer than two classes.
+    """
+    if table.classes:
+        return table
+    if file.suffix.lower() == ".json":
+        return replace(table, classes=read_document(file).classes)
+    classes, _ = arrange({label for _, label in _listed(file).values()})
+    if len(classes) < 2:
+        raise UserError(f"{file}: expected labels of at least two classes, got {len(classes)}")
+    return replace(table, classes=classes)
 
 
 def _listed(file: Path) -> dict[str, tuple[str, str]]:
