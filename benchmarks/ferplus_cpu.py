@@ -1,6 +1,6 @@
 """Supervised, LEAF and its literal reading on FERPlus, small enough for two CPU cores.
 
-    python benchmarks/ferplus_cpu.py PATH
+    python benchmarks/ferplus_cpu.py PATH [--labels 400]
     python benchmarks/ferplus_cpu.py --table
 
 PATH is FERPlus in its official layout. Cells that are finished are skipped, and a cell that was
@@ -44,7 +44,7 @@ def commit() -> str:
     ).stdout.strip()
 
 
-def run(path: str, method: str, labels: int) -> dict[str, Any]:
+def run(path: str, method: str, labels: int, loaded: str) -> dict[str, Any]:
     """Train one cell, or finish it, and return its record."""
     from leaf_fer.config import configure
     from leaf_fer.engine.record import RunFolder
@@ -57,7 +57,7 @@ def run(path: str, method: str, labels: int) -> dict[str, Any]:
     note = out / "commit.txt"
     if not begun:
         out.mkdir(parents=True, exist_ok=True)
-        note.write_text(commit())
+        note.write_text(loaded)
     result = execute(config, out, resume=begun)
     # A path says nothing to anybody else.
     settings = {**config.to_dict(), "data": "ferplus"}
@@ -116,12 +116,14 @@ def main() -> None:
     """Run what is missing, then write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("path", nargs="?")
+    parser.add_argument("--labels", type=int, nargs="+", choices=LABELS, default=LABELS)
     parser.add_argument("--table", action="store_true")
     command = parser.parse_args()
     done = {(r["method"], r["labels"]) for r in records()}
-    cells = [(m, n) for n in LABELS for m in METHODS if (m, n) not in done]
+    loaded = commit()  # now: files may change while this runs, but not the code that is loaded
+    cells = [(m, n) for n in command.labels for m in METHODS if (m, n) not in done]
     for method, labels in cells if not command.table else []:
-        record = run(command.path, method, labels)
+        record = run(command.path, method, labels, loaded)
         lines = [
             json.loads(line)
             for line in (RUNS / f"{method}-{labels}" / "metrics.jsonl").read_text().splitlines()
