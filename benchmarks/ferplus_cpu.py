@@ -132,6 +132,7 @@ def main() -> None:
         record["kept"] = watched[-1]["mask"] if watched else 0.0
         split = json.loads((RUNS / f"{method}-{labels}" / "split.json").read_text())
         record["drawn"] = split["notes"]["labels"]
+        RECORDS.parent.mkdir(exist_ok=True)
         with RECORDS.open("a") as file:
             file.write(json.dumps(record) + "\n")
     if records():

@@ -100,6 +100,11 @@ class _Run:
         settings = config.settings
         saved = folder.split if folder.started else None
         self.data = open_data(settings, saved)
+        if settings.select == "best-on-validation" and not len(self.data.split.validation):
+            raise UserError(
+                "--select best-on-validation: there are no labeled validation images; "
+                "give --validation a share to hold out, or take last"
+            )
         self.fabric: Fabric = accelerate(settings)
         self.device = self.fabric.device
         self.state: State = build_state(config, self.data, self.device)
@@ -205,7 +210,7 @@ class _Run:
         for selection, (model, step) in networks.items():
             metrics = self.measure(model, part) if measured else {}
             found[selection] = {"selection": selection, "part": part, "step": step, **metrics}
-        chosen = settings.select if settings.select in found else "last"
+        chosen = settings.select
         self._save_model(folder.model, *networks[chosen])
         seconds = facts["seconds"]
         shown = settings.batch_size * (

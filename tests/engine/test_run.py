@@ -257,6 +257,21 @@ def test_a_run_goes_on_without_the_list_of_labels_it_was_started_with(tiny, flat
     assert (tmp_path / "run" / "metrics.json").exists()
 
 
+def test_the_best_epoch_needs_a_validation_part(tiny, flat, tmp_path):
+    folder, labels = flat
+    config = tiny(data=str(folder), labels=str(labels), select="best-on-validation")
+    with pytest.raises(UserError, match="there are no labeled validation images"):
+        execute(config, tmp_path / "run")
+
+
+def test_the_best_epoch_can_be_what_a_run_ships(tiny, tmp_path):
+    result = execute(tiny(select="best-on-validation"), tmp_path / "run")
+    assert result["selection"] == "best-on-validation"
+    assert [other["selection"] for other in result["others"]] == ["last"]
+    for name, value in load_file(tmp_path / "run" / "best" / "model.safetensors").items():
+        assert torch.equal(value, weights(tmp_path / "run")[name])
+
+
 def test_a_list_of_labels_needs_two_classes(tiny, flat, tmp_path):
     folder, labels = flat
     labels.write_text("path,label\n200.png,glad\n")
