@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
+# Trust what the machine trusts, as pip does: networks with a certificate of their own are common.
+export UV_SYSTEM_CERTS ?= 1
 
 .PHONY: demo test check format lock clean
 
