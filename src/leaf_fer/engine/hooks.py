@@ -61,6 +61,7 @@ class Recorder:
         )
         self._sums: dict[str, dict[str, Tensor]] = {}
         self._count = 0
+        self._epoch = 0
         self._since = time.perf_counter()
 
     def step(self, clock: Clock, objective: Objective, state: State) -> None:
@@ -77,15 +78,16 @@ class Recorder:
                 value = value.detach().float()
                 sums[name] = sums[name] + value if name in sums else value.clone()
         self._count += 1
+        self._epoch = clock.epoch
         if (clock.step + 1) % self.log_steps == 0:
-            self.flush(clock, state)
+            self.flush(state)
         self.bar.update()
 
-    def flush(self, clock: Clock, state: State) -> None:
+    def flush(self, state: State) -> None:
         """Write the means since the last line. The only place that waits for the device."""
         if not self._count:
             return
-        line: dict[str, Any] = {"epoch": clock.epoch, "lr": state.optimizer.param_groups[0]["lr"]}
+        line: dict[str, Any] = {"epoch": self._epoch, "lr": state.optimizer.param_groups[0]["lr"]}
         for group, sums in self._sums.items():
             line[group] = {name: (value / self._count).tolist() for name, value in sums.items()}
         now = time.perf_counter()
@@ -99,7 +101,7 @@ class Recorder:
 
     def epoch(self, clock: Clock, state: State) -> None:
         """Evaluate the averaged weights, keep them if they are the best, warn of a collapse."""
-        self.flush(Clock(clock.step - 1, clock.total_steps, clock.epoch_steps), state)
+        self.flush(state)
         if self.validate is None:
             return
         found = self.validate(state.averaged)
@@ -127,7 +129,8 @@ class Recorder:
             self.journal.write(step, {"warning": warning})
 
     def save(self, state: State) -> None:
-        """Write the checkpoint."""
+        """Write the checkpoint, and first what was not logged yet."""
+        self.flush(state)
         now = time.perf_counter()
         facts = {**state.facts, "step": state.step}
         save_checkpoint(self.folder.checkpoint, state.modules(), state.optimizer, facts)

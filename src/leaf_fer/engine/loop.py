@@ -128,7 +128,7 @@ def fit(
 
         clock = Clock(state.step, total_steps, epoch_steps)
         ends, asked = state.step % epoch_steps == 0 or state.step == total_steps, stop()
-        if ends or asked or fabric.device.type == "cpu":  # looking waits only for other devices
+        if ends or asked:
             watchdog.raise_if_diverged()
         if ends:
             with torch.no_grad(), fabric.autocast():
@@ -162,12 +162,18 @@ class Watchdog:
         self.values = torch.zeros(0, device=device)
 
     def look(self, step: int, loss: Tensor, objective: Objective) -> None:
-        """Take note of one step."""
+        """Take note of one step; where looking costs nothing, complain at once.
+
+        Raises:
+            Diverged: see :meth:`raise_if_diverged`.
+        """
         terms = torch.stack([term.detach().float() for term in objective.terms.values()])
         fresh = (self.first < 0) & ~loss.detach().isfinite()
         self.names = list(objective.terms)
         self.values = terms if not self.values.numel() else torch.where(fresh, terms, self.values)
         self.first = torch.where(fresh, step, self.first)
+        if self.first.device.type == "cpu":
+            self.raise_if_diverged()
 
     def raise_if_diverged(self) -> None:
         """Wait for the device and look.
