@@ -72,7 +72,8 @@ def main() -> None:
     predict(OUT / "leaf")
     learning_curves({m: RunFolder(OUT / m).lines() for m in METHODS}, OUT / "curves.png")
     (OUT / "confusion.png").write_bytes((OUT / "leaf" / "confusion.png").read_bytes())
-    (OUT / "results.json").write_text(json.dumps(results, indent=2))
+    record = {"settings": SETTINGS, "results": results}
+    (OUT / "results.json").write_text(json.dumps(record, indent=2) + "\n")
 
     print(f"\n{'method':12} {'overall':>9} {'balanced':>9} {'seconds':>8}")
     for method, result in results.items():
