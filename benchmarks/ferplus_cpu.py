@@ -65,7 +65,7 @@ def run(path: str, method: str, labels: int, loaded: str) -> dict[str, Any]:
         "method": method,
         "labels": labels,
         "commit": note.read_text(),
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} CPU threads",
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} CPU thread(s)",
         "settings": settings,
         **result,
     }
@@ -97,11 +97,12 @@ def table() -> str:
         )
     s = found[0]["settings"]
     head = (
-        "# FERPlus on two CPU cores\n\n"
+        "# FERPlus, small enough for a CPU\n\n"
         f"Valid part ({found[0]['count']:,} images), {s['backbone']} from random weights, "
         f"{s['image_size']} pixels, {s['steps']:,} steps of {s['batch_size']} labeled and, but for "
         f"supervised, {s['batch_size'] * s['unlabeled_ratio']} unlabeled images, Adam {s['lr']:g}, "
-        f"moving average of the weights, seed {s['seed']}, split seed {s['split_seed']}: one run "
+        f"moving average of the weights, {found[0]['machine']} per run, "
+        f"seed {s['seed']}, split seed {s['split_seed']}: one run "
         "each, so differences of a few points mean nothing. *Best epoch* is chosen on the same "
         "part and therefore too high. *Mask* is the share of unlabeled images that counted at the "
         "end; *largest class* is what is predicted most often.\n\n"
