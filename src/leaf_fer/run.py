@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +29,7 @@ from leaf_fer.engine.evaluate import evaluate
 from leaf_fer.engine.hooks import Recorder
 from leaf_fer.engine.loop import Diverged, State, cosine, fit
 from leaf_fer.engine.record import RunFolder
+from leaf_fer.engine.signals import stopping
 from leaf_fer.errors import UserError, say
 from leaf_fer.files import write_atomically, write_json
 from leaf_fer.metrics import summarize
@@ -281,25 +279,3 @@ def describe(data: Data, config: Config, total: int) -> str:
             f"part: {dropped} ({names}{', ...' if len(split.duplicates) > 3 else ''})"
         )
     return text
-
-
-@contextmanager
-def stopping() -> Iterator[Callable[[], bool]]:
-    """Turn the first SIGINT or SIGTERM into a wish to stop; the second one stops at once."""
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked.is_set
-        return
-
-    def ask(number: int, frame: object) -> None:
-        if asked.is_set():
-            raise KeyboardInterrupt
-        asked.set()
-        say("stopping after this step; once more to stop at once")
-
-    before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked.is_set
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -212,7 +212,7 @@ def test_every_method_trains_in_bfloat16_too(tiny, tmp_path, method):
 
 
 def test_interrupting_twice_stops_at_once():
-    from leaf_fer.run import stopping
+    from leaf_fer.engine.signals import stopping
 
     with pytest.raises(KeyboardInterrupt), stopping() as asked:  # noqa: PT012
         os.kill(os.getpid(), signal.SIGINT)
