@@ -67,8 +67,9 @@ def measure(method: str, size: int, batch_size: int, steps: int) -> dict[str, fl
     }
     config = configure(given)
     data, fabric = open_data(config.settings), accelerate(config.settings)
-    batches = build_batches(config, data, fabric.device)
-    step = stepper(fabric, build_state(config, data, fabric.device))
+    state = build_state(config, data, fabric.device)
+    batches = build_batches(config, data, fabric.device, state.algorithm.views)
+    step = stepper(fabric, state)
     resident = batches.at(0)
     step(resident, 0)
     times: dict[str, list[float]] = {"data": [], "whole": [], "computing": []}

@@ -77,6 +77,32 @@ class TestClock:
     def test_a_ramp_over_nothing_is_1_at_once(self, step):
         assert Clock(step, 1000, 50).ramp(0.0) == 1
 
+    @pytest.mark.parametrize(
+        ("step", "ramp"), [(0, 0), (100, 0), (200, 0), (300, 0.25), (400, 0.5), (600, 1), (900, 1)]
+    )
+    def test_a_ramp_may_start_later(self, step, ramp):
+        assert Clock(step, 1000, 50).ramp(0.6, start=0.2) == pytest.approx(ramp)
+
+    @pytest.mark.parametrize("end", [0.1, 0.4, 1.0])
+    @pytest.mark.parametrize("start", [0.0, 0.05])
+    def test_a_ramp_is_the_clipped_line_through_its_start_and_end(self, end, start):
+        for step in range(0, 1001, 25):
+            line = (step / 1000 - start) / (end - start)
+            found = Clock(step, 1000, 50).ramp(end, start)
+            assert found == pytest.approx(min(max(line, 0), 1), abs=1e-12)
+
+    @pytest.mark.parametrize(("step", "ramp"), [(0, 0), (499, 0), (500, 1), (999, 1)])
+    def test_a_ramp_that_ends_where_it_starts_is_a_step(self, step, ramp):
+        assert Clock(step, 1000, 50).ramp(0.5, start=0.5) == ramp
+
+    @pytest.mark.parametrize(("step", "ramp"), [(0, 0), (399, 0), (400, 1), (600, 1), (999, 1)])
+    def test_a_ramp_that_ends_before_it_starts_is_a_step_at_its_end(self, step, ramp):
+        assert Clock(step, 1000, 50).ramp(0.4, start=0.6) == ramp
+
+    @pytest.mark.parametrize("step", [0, 500, 999])
+    def test_a_ramp_that_ends_after_the_run_never_reaches_1(self, step):
+        assert Clock(step, 1000, 50).ramp(2.0) == pytest.approx(step / 2000)
+
     @pytest.mark.parametrize(("step", "epoch"), [(0, 0), (9, 0), (10, 1), (24, 2)])
     def test_epochs_are_counted_from_0_in_steps(self, step, epoch):
         assert Clock(step, 25, 10).epoch == epoch

@@ -24,7 +24,7 @@ from leaf_fer.engine.loop import State
 from leaf_fer.errors import UserError
 from leaf_fer.memory import Average
 from leaf_fer.models import Architecture, Classifier, build_classifier
-from leaf_fer.types import Problem
+from leaf_fer.types import Problem, Views
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -155,14 +155,13 @@ def build_state(config: Config, data: Data, device: torch.device) -> State:
     return State(model, algorithm, average, optimizer)
 
 
-def build_batches(config: Config, data: Data, device: torch.device) -> Batches:
-    """The data of a run, batch by batch.
+def build_batches(config: Config, data: Data, device: torch.device, views: Views) -> Batches:
+    """The data of a run, batch by batch, in the views that its method asks for.
 
     Raises:
         UserError: the method wants unlabeled images, and there are none.
     """
     settings, split = config.settings, data.split
-    views = ALGORITHMS[settings.method].views
     if views.unlabeled and not len(split.unlabeled):
         raise UserError(
             f"--method {settings.method}: needs unlabeled images, and all {len(split.labeled)} "

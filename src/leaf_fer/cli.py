@@ -11,7 +11,7 @@ from typing import Any
 from leaf_fer.config import SETTINGS, Config, budget, configure, read_yaml, write_yaml
 from leaf_fer.errors import UserError
 from leaf_fer.parser import build_parser, plain, shown
-from leaf_fer.registry import method, methods
+from leaf_fer.registry import Method, method, methods
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -163,21 +163,40 @@ def checked(name: str, text: str, flag: str | None = None) -> Any:
 def run_methods(command: argparse.Namespace) -> int:
     """``leaf methods``."""
     if command.method is None:
-        width = max(map(len, methods()))
-        print(f"{'method':{width}}  views          what it is")
-        for entry in methods().values():
-            views = f"{entry.views[0]} + {entry.views[1]}" if entry.views[1] else entry.views[0]
-            print(f"{entry.key:{width}}  {views:13}  {entry.summary}")
-        print("\nviews: labeled + unlabeled images, w weakly and s strongly augmented")
+        print(_listing())
         return 0
     entry = method(command.method)
-    print(f"{entry.key}\n\n{plain(entry.doc.partition('Args:')[0].rstrip())}\n")
+    print(f"{entry.key}\n\n{plain(entry.doc.partition('Args:')[0].rstrip())}.\n")
     for option in entry.options:
         print(f"{option.flag}: {option.allowed}; default {shown(option.default)}")
         print(f"    {plain(option.help)}")
+    print(f"\nviews: {_views(entry)}; {entry.cost:.1f} times the computing of supervised training")
+    print(f"remembered from step to step: {entry.state or 'nothing'}")
     if entry.recipe:
-        print("\nrecipe: " + ", ".join(f"{k} {shown(v)}" for k, v in entry.recipe.items()))
+        print("recipe: " + ", ".join(f"{k} {shown(v)}" for k, v in entry.recipe.items()))
     return 0
+
+
+def _views(entry: Method) -> str:
+    return " + ".join(word for word in entry.views if word)
+
+
+def _listing() -> str:
+    """All methods, a line each."""
+    rows = [("method", "paper", "year", "views", "cost", "remembers")]
+    for entry in methods().values():
+        authors, year, _ = entry.paper
+        cost = f"{entry.cost:.1f}"
+        rows.append(
+            (entry.key, authors or "-", year or "-", _views(entry), cost, entry.state or "-")
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    return "\n".join(lines) + (
+        "\n\nviews: labeled + unlabeled images, w weakly and s strongly augmented"
+        "\ncost: computing per step, supervised training = 1; one unlabeled image per labeled one"
+        "\nmore about one, with its equation and options: leaf methods METHOD"
+    )
 
 
 def run_env(command: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ the keyword-only parameters of the constructors, their help from the docstrings.
 from __future__ import annotations
 
 import ast
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,7 +17,8 @@ from typing import Any
 from leaf_fer.errors import UserError
 from leaf_fer.options import Option, describe, documented, evaluate, suggestion
 
-_FOLDER = Path(__file__).parent / "algorithms"
+_PACKAGE = Path(__file__).parent
+_PAPER = re.compile(r"\(([^()]+), (\d{4})(?:, (arXiv:[\d.]+))?[^()]*\)")
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class Method:
         name: the class.
         doc: the docstring: paper, equation, deviations, options.
         views: labeled and unlabeled views, as in :class:`~leaf_fer.types.Views`.
+        passes: what a step costs, as in :class:`~leaf_fer.algorithm.Algorithm`.
+        state: what is remembered from step to step, in words.
         recipe: settings of the model and the optimizer that belong to it.
         options: its own options.
     """
@@ -36,6 +40,8 @@ class Method:
     name: str
     doc: str
     views: tuple[str, str]
+    passes: tuple[int, int, int]
+    state: str
     recipe: dict[str, Any]
     options: list[Option]
 
@@ -44,17 +50,27 @@ class Method:
         """The first paragraph of the docstring on one line."""
         return " ".join(self.doc.split("\n\n")[0].split())
 
+    @property
+    def paper(self) -> tuple[str, str, str]:
+        """Authors, year and arXiv id as the summary has them; empty where it has none."""
+        found = _PAPER.search(self.summary)
+        return (found[1], found[2], found[3] or "") if found else ("", "", "")
+
+    @property
+    def cost(self) -> float:
+        """Computing per step relative to supervised training with one unlabeled image per labeled.
+
+        A pass with backward counts three times a pass without.
+        """
+        labeled, forward, backward = self.passes
+        return (3 * labeled + forward + 3 * backward) / 3
+
 
 @cache
 def methods() -> dict[str, Method]:
     """All methods by key, in the order of the table."""
-    table = ast.parse((_FOLDER / "__init__.py").read_text(encoding="utf-8"))
-    source = {
-        name.name: (node.module or "").rpartition(".")[2]
-        for node in table.body
-        if isinstance(node, ast.ImportFrom)
-        for name in node.names
-    }
+    table = _parse("leaf_fer.algorithms.__init__")
+    source = _imports(table)
     (names,) = (
         node.value
         for node in table.body
@@ -80,27 +96,50 @@ def method(key: str) -> Method:
     return methods()[key]
 
 
-def _method(key: str, name: str, module: str) -> Method:
-    """Read one class, and what it inherits from classes in the same file."""
-    tree = ast.parse((_FOLDER / f"{module}.py").read_text(encoding="utf-8"))
+@cache
+def _parse(module: str) -> ast.Module:
+    """The syntax tree of a module of this package."""
+    path = _PACKAGE.joinpath(*module.split(".")[1:]).with_suffix(".py")
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def _imports(tree: ast.Module) -> dict[str, str]:
+    """Names that a module imports from others -> the modules."""
+    return {
+        name.name: node.module or ""
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom)
+        for name in node.names
+    }
+
+
+def _lineage(name: str, module: str) -> list[ast.ClassDef]:
+    """A class and its ancestors within this package, the oldest first."""
+    tree = _parse(module)
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
-    lineage = [classes[name]]
-    while (base := getattr(lineage[-1].bases[0], "id", "")) in classes:
-        lineage.append(classes[base])
+    if name not in classes:
+        module = _imports(tree).get(name, "")
+        return _lineage(name, module) if module.startswith("leaf_fer.") else []
+    bases = [base.id for base in classes[name].bases if isinstance(base, ast.Name)]
+    return [*(_lineage(bases[0], module) if bases else []), classes[name]]
+
+
+def _method(key: str, name: str, module: str) -> Method:
+    """Read one class, and what it inherits."""
+    lineage = _lineage(name, module)
     options: dict[str, Option] = {}
-    recipe: dict[str, Any] = {}
-    views = ("w", "")
-    for node in reversed(lineage):
+    found: dict[str, Any] = {}
+    for node in lineage:
         texts = documented(ast.get_docstring(node) or "", "Args:")
         for option in _constructor_options(node, texts):
-            known = options.get(option.name)
+            known = options.pop(option.name, None)
             if known and option.help.startswith("see :class:"):
                 option = Option(**{**vars(option), "help": known.help})
             options[option.name] = option
-        recipe = _constant(node, "recipe", recipe)
-        views = _views(node, views)
-    doc = ast.get_docstring(lineage[0]) or ""
-    return Method(key, name, doc, views, recipe, list(options.values()))
+        found |= _constants(node)
+    doc = ast.get_docstring(lineage[-1]) or ""
+    views, passes, state, recipe = (found[n] for n in ("views", "passes", "state", "recipe"))
+    return Method(key, name, doc, views, passes, state, recipe, list(options.values()))
 
 
 def _constructor_options(node: ast.ClassDef, texts: dict[str, str]) -> list[Option]:
@@ -115,19 +154,18 @@ def _constructor_options(node: ast.ClassDef, texts: dict[str, str]) -> list[Opti
     return []
 
 
-def _constant(node: ast.ClassDef, name: str, default: Any) -> Any:
-    """The literal that a class assigns to ``name``, or ``default``."""
+def _constants(node: ast.ClassDef) -> dict[str, Any]:
+    """What a class body assigns: literals, and views as two strings."""
+    found = {}
     for item in node.body:
-        if isinstance(item, ast.AnnAssign) and getattr(item.target, "id", "") == name:
-            assert item.value is not None
-            return ast.literal_eval(item.value)
-    return default
-
-
-def _views(node: ast.ClassDef, default: tuple[str, str]) -> tuple[str, str]:
-    for item in node.body:
-        if isinstance(item, ast.AnnAssign) and getattr(item.target, "id", "") == "views":
-            assert isinstance(item.value, ast.Call)
-            given = {k.arg: ast.literal_eval(k.value) for k in item.value.keywords}
-            return given.get("labeled", "w"), given.get("unlabeled", "")
-    return default
+        if not isinstance(item, ast.Assign | ast.AnnAssign) or item.value is None:
+            continue
+        target = item.targets[0] if isinstance(item, ast.Assign) else item.target
+        name, value = getattr(target, "id", ""), item.value
+        if name == "views":
+            assert isinstance(value, ast.Call)
+            given = {k.arg: ast.literal_eval(k.value) for k in value.keywords}
+            found[name] = (given.get("labeled", "w"), given.get("unlabeled", ""))
+        elif name in ("passes", "state", "recipe"):
+            found[name] = ast.literal_eval(value)
+    return found

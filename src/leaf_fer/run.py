@@ -106,7 +106,9 @@ class _Run:
         self.fabric: Fabric = accelerate(settings)
         self.device = self.fabric.device
         self.state: State = build_state(config, self.data, self.device)
-        self.batches: Batches = build_batches(config, self.data, self.device)
+        self.batches: Batches = build_batches(
+            config, self.data, self.device, self.state.algorithm.views
+        )
         self.total, self.epoch = lengths(config, self.data)
         self.autocast = str(self.fabric._precision.precision) == "bf16-mixed"
         self._begin()

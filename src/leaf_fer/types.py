@@ -152,9 +152,11 @@ class Clock:
         """Share of the run that is done, in [0, 1]."""
         return self.step / self.total_steps
 
-    def ramp(self, fraction: float) -> float:
-        """Linear warm-up: 0 at the first step, 1 from ``fraction`` of the run on."""
-        return 1.0 if fraction <= 0 else min(self.progress / fraction, 1.0)
+    def ramp(self, end: float, start: float = 0.0) -> float:
+        """Linear warm-up: 0 up to the share ``start`` of the run, 1 from its share ``end`` on."""
+        if self.progress >= end:
+            return 1.0
+        return 0.0 if self.progress <= start else (self.progress - start) / (end - start)
 
 
 @dataclass(frozen=True, init=False)

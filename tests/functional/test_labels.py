@@ -218,3 +218,176 @@ class TestShares:
     def test_a_collapsed_batch_gives_everything_to_one_class(self):
         q = torch.tensor([[0.1, 0.8, 0.1]]).expand(5, -1)
         assert fn.shares(q).tolist() == [0, 1, 0]
+
+
+def sharpened(row: list[float], temperature: float) -> list[float]:
+    """MixMatch, eq. (7)."""
+    powers = [p ** (1 / temperature) for p in row]
+    return [p / sum(powers) for p in powers]
+
+
+class TestSharpen:
+    @pytest.mark.parametrize("classes", [2, 7, 8])
+    @pytest.mark.parametrize("temperature", [0.1, 0.5, 1.0, 3.0])
+    def test_it_is_equation_7(self, classes, temperature):
+        q = distributions(100, classes, seed=7)
+        expected = [sharpened(row, temperature) for row in q.tolist()]
+        torch.testing.assert_close(
+            fn.sharpen(q, temperature), torch.tensor(expected, dtype=torch.float64)
+        )
+
+    def test_it_gives_the_vector_of_the_specification(self):
+        q = (torch.tensor([[0.6, 0.3, 0.1]]) + torch.tensor([[0.4, 0.3, 0.3]])) / 2  # spec 3.6
+        expected = torch.tensor([[0.657895, 0.236842, 0.105263]])
+        torch.testing.assert_close(fn.sharpen(q, 0.5), expected, atol=1e-5, rtol=0)
+
+    def test_a_temperature_of_1_changes_nothing(self):
+        q = distributions(50, 7)
+        torch.testing.assert_close(fn.sharpen(q, 1.0), q)
+
+    def test_no_temperature_leaves_the_most_probable_class_in_the_limit(self):
+        q = torch.tensor([[0.3, 0.5, 0.2], [0.4, 0.35, 0.25]])
+        torch.testing.assert_close(
+            fn.sharpen(q, 1e-3), torch.tensor([[0.0, 1, 0], [1, 0, 0]]), atol=1e-12, rtol=0
+        )
+
+    def test_ties_share_in_the_limit(self):
+        found = fn.sharpen(torch.tensor([[0.4, 0.4, 0.2]]), 1e-3)
+        torch.testing.assert_close(found, torch.tensor([[0.5, 0.5, 0.0]]))
+
+    def test_a_high_temperature_is_uniform_in_the_limit(self):
+        found = fn.sharpen(torch.tensor([[0.7, 0.2, 0.1]]), 1e6)
+        torch.testing.assert_close(found, torch.ones(1, 3) / 3, atol=1e-5, rtol=0)
+
+    @pytest.mark.parametrize("temperature", [0.1, 0.4, 2.0])
+    def test_it_is_the_softmax_of_cooled_logits(self, temperature):
+        z = torch.randn(20, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        torch.testing.assert_close(
+            fn.sharpen(z.softmax(1), temperature), (z / temperature).softmax(1)
+        )
+
+    def test_the_order_of_the_classes_stays(self):
+        q = distributions(50, 7)
+        assert torch.equal(fn.sharpen(q, 0.5).argsort(1), q.argsort(1))
+
+    def test_rows_sum_to_1(self):
+        found = fn.sharpen(distributions(50, 7).float(), 0.5)
+        torch.testing.assert_close(found.sum(1), torch.ones(50))
+
+    @pytest.mark.parametrize("temperature", [0.1, 0.5, 1.0, 2.0, 10.0])
+    def test_a_probability_of_0_stays_0(self, temperature):
+        q = torch.tensor([[1.0, 0, 0], [0.5, 0.5, 0]])
+        torch.testing.assert_close(fn.sharpen(q, temperature), q, atol=1e-6, rtol=0)
+
+    def test_a_probability_of_0_has_a_finite_gradient(self):
+        q = torch.tensor([[1.0, 0, 0], [0.5, 0.5, 0]], requires_grad=True)
+        fn.sharpen(q, 0.5)[:, 0].sum().backward()
+        assert q.grad.isfinite().all()
+
+    def test_its_gradient_is_right(self):
+        q = distributions(4, 3, seed=8).requires_grad_()
+        assert torch.autograd.gradcheck(lambda q: fn.sharpen(q, 0.5), q)
+
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+    def test_half_precision_is_computed_in_float32(self, dtype):
+        q = distributions(50, 7).to(dtype)
+        found = fn.sharpen(q, 0.5)
+        assert found.dtype == torch.float32
+        assert torch.equal(found, fn.sharpen(q.float(), 0.5))
+
+    @pytest.mark.parametrize("temperature", [0.0, -0.5])
+    def test_a_temperature_that_is_not_above_0_is_refused(self, temperature):
+        with pytest.raises(ValueError, match="temperature > 0"):
+            fn.sharpen(torch.tensor([[0.5, 0.5]]), temperature)
+
+
+# spec 1.11
+UNLABELED = [[0.85, 0.10, 0.05], [0.55, 0.40, 0.05], [0.15, 0.15, 0.70]]
+TARGET = [0.333750, 0.333180, 0.333070]
+SEEN = [0.516667, 0.216667, 0.266667]
+ALIGNED = [
+    [0.717462, 0.200935, 0.081603],
+    [0.343988, 0.595547, 0.060465],
+    [0.080621, 0.191920, 0.727459],
+]
+
+
+def aligned(row: list[float], target: list[float], seen: list[float]) -> list[float]:
+    """ReMixMatch, section 3.1, with the guards of its code."""
+    weighted = [p * (t + 1e-6) / (s + 1e-6) for p, t, s in zip(row, target, seen, strict=True)]
+    return [w / sum(weighted) for w in weighted]
+
+
+class TestAlign:
+    @pytest.mark.parametrize("classes", [2, 7, 8])
+    def test_it_is_the_loop_of_the_definition(self, classes):
+        q = distributions(100, classes, seed=9)
+        target, seen = distributions(2, classes, seed=10)
+        expected = [aligned(row, target.tolist(), seen.tolist()) for row in q.tolist()]
+        torch.testing.assert_close(
+            fn.align(q, target, seen), torch.tensor(expected, dtype=torch.float64)
+        )
+
+    def test_it_gives_the_vector_of_the_specification(self):
+        found = fn.align(torch.tensor(UNLABELED), torch.tensor(TARGET), torch.tensor(SEEN))
+        torch.testing.assert_close(found, torch.tensor(ALIGNED), atol=1e-5, rtol=0)
+
+    def test_aligning_then_sharpening_gives_the_vectors_of_the_specification(self):
+        # spec 3.7
+        target, seen = torch.tensor([0.5, 0.3, 0.2]), torch.tensor([0.6, 0.3, 0.1])
+        first = fn.align(torch.tensor([[0.7, 0.2, 0.1]]), target, seen)
+        for found, expected in (
+            (first, [[0.593221, 0.203390, 0.203389]]),
+            (fn.sharpen(first, 0.5), [[0.809651, 0.095175, 0.095174]]),
+        ):
+            torch.testing.assert_close(found, torch.tensor(expected), atol=1e-5, rtol=0)
+
+    def test_classes_that_come_as_they_should_change_nothing(self):
+        q = distributions(50, 7)
+        seen = q.mean(0)
+        torch.testing.assert_close(fn.align(q, seen, seen), q)
+
+    def test_a_certain_prediction_stays_certain(self):
+        q, (target, seen) = torch.eye(3).double(), distributions(2, 3, seed=11)
+        torch.testing.assert_close(fn.align(q, target, seen), q)
+
+    def test_a_probability_of_0_stays_0(self):
+        q = torch.tensor([[0.5, 0.5, 0.0], [0.0, 0.0, 1.0]])
+        found = fn.align(q, torch.tensor([0.1, 0.2, 0.7]), torch.tensor([0.6, 0.4, 0.0]))
+        assert found[q == 0].tolist() == [0, 0, 0]
+
+    def test_a_class_that_was_never_seen_gives_finite_numbers(self):
+        q = torch.tensor([[0.5, 0.3, 0.2], [0.0, 0.0, 1.0]])
+        found = fn.align(q, torch.ones(3) / 3, torch.tensor([0.7, 0.3, 0.0]))
+        assert found.isfinite().all()
+        torch.testing.assert_close(found.sum(1), torch.ones(2))
+
+    def test_a_class_that_should_never_come_goes_to_0(self):
+        q = torch.tensor([[0.4, 0.4, 0.2]])
+        found = fn.align(q, torch.tensor([0.5, 0.5, 0.0]), torch.ones(3) / 3)
+        torch.testing.assert_close(found, torch.tensor([[0.5, 0.5, 0.0]]), atol=1e-5, rtol=0)
+
+    def test_nothing_that_should_come_leaves_finite_numbers(self):
+        q = torch.tensor([[0.75, 0.25, 0.0]])
+        seen = torch.tensor([0.5, 0.5, 0.0])
+        torch.testing.assert_close(fn.align(q, torch.tensor([0.0, 0, 1]), seen), q)
+
+    def test_rows_sum_to_1(self):
+        target, seen = distributions(2, 7, seed=12)
+        found = fn.align(distributions(50, 7), target, seen)
+        torch.testing.assert_close(found.sum(1), torch.ones(50).double())
+
+    def test_its_gradient_is_right(self):
+        q, (target, seen) = distributions(4, 3, seed=13), distributions(2, 3, seed=14)
+        assert torch.autograd.gradcheck(lambda q: fn.align(q, target, seen), q.requires_grad_())
+
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+    def test_half_precision_is_computed_in_float32(self, dtype):
+        q, target, seen = (torch.tensor(t) for t in (UNLABELED, TARGET, SEEN))
+        found = fn.align(q.to(dtype), target, seen)
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found, fn.align(q.to(dtype).float(), target, seen))
+
+    def test_the_wrong_number_of_classes_is_an_error(self):
+        with pytest.raises(RuntimeError):
+            fn.align(torch.tensor(UNLABELED), torch.ones(4) / 4, torch.ones(3) / 3)

@@ -16,6 +16,15 @@ WEAK = [[4, 0, 0], [3, 0, 0], [0.5, 1.5, 0.2]]
 STRONG = [[2, 1, 0.1], [0.5, 1.5, 0.2], [0.3, 0.9, -0.4]]
 HARD_CE = [0.417030, 1.494947, 0.599574]
 
+# spec 3.6
+MIXED_LOGITS = [[1, 0.2, -0.3]]
+MIXED_TARGET = [[0.897368, 0.071053, 0.031579]]
+
+# spec 3.3: a linear network, an input, and the direction that changes its prediction most
+NETWORK = [[1, 0.5], [-0.5, 2], [0.3, -1]]
+INPUT = [0.4, -0.2]
+DIRECTION = [0.066538, 0.997784]
+
 # spec 4.7, eq. (14)
 SCORES = [2, 1.2, 0.3, -0.5, -1, -0.2, 0.1]
 RANKINGS = [
@@ -60,6 +69,11 @@ def entropy_by_hand(logits: list[float], target: list[float]) -> float:
     return -sum(t * math.log(math.exp(z) / total) for t, z in zip(target, logits, strict=True))
 
 
+def random_logits(rows: int, classes: int, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return 2 * torch.randn(rows, classes, generator=generator, dtype=torch.float64)
+
+
 class TestCrossEntropy:
     def test_it_is_the_mean_over_the_batch(self):
         loss = fn.cross_entropy(torch.tensor(STRONG), torch.tensor(WEAK).argmax(1))
@@ -70,6 +84,10 @@ class TestCrossEntropy:
         target = torch.tensor(WEAK, dtype=torch.float64).softmax(1)
         expected = sum(map(entropy_by_hand, logits.tolist(), target.tolist())) / 3
         assert fn.cross_entropy(logits, target).item() == pytest.approx(expected, rel=1e-12)
+
+    def test_mixed_targets_give_the_vector_of_the_specification(self):
+        loss = fn.cross_entropy(torch.tensor(MIXED_LOGITS), torch.tensor(MIXED_TARGET))
+        torch.testing.assert_close(loss, torch.tensor(0.641300), atol=1e-5, rtol=0)
 
     def test_uniform_logits_cost_the_log_of_the_class_count(self):
         loss = fn.cross_entropy(torch.zeros(4, 7), torch.tensor([0, 2, 4, 6]))
@@ -135,6 +153,171 @@ class TestMaskedCrossEntropy:
     def test_a_class_that_does_not_exist_is_an_error(self):
         with pytest.raises(IndexError):
             fn.masked_cross_entropy(torch.zeros(1, 3), torch.tensor([3]), torch.ones(1))
+
+
+class TestSquaredError:
+    def test_it_is_the_mean_over_classes_and_samples(self):
+        p, q = random_logits(6, 5).softmax(1), random_logits(6, 5, seed=1).softmax(1)
+        total = sum(
+            (a - b) ** 2
+            for row, other in zip(p.tolist(), q.tolist(), strict=True)
+            for a, b in zip(row, other, strict=True)
+        )
+        assert fn.squared_error(p, q).item() == pytest.approx(total / 30, rel=1e-12)
+
+    def test_it_gives_the_vector_of_the_specification(self):
+        loss = fn.squared_error(torch.tensor(STRONG).softmax(1), torch.tensor(WEAK).softmax(1))
+        torch.testing.assert_close(loss, torch.tensor(0.106991), atol=1e-5, rtol=0)
+
+    @pytest.mark.parametrize(("row", "loss"), [(0, 0.050164), (1, 0.267515), (2, 0.003293)])
+    def test_each_row_gives_its_vector_of_the_specification(self, row, loss):
+        p, q = torch.tensor(STRONG).softmax(1), torch.tensor(WEAK).softmax(1)
+        found = fn.squared_error(p[row : row + 1], q[row : row + 1])
+        torch.testing.assert_close(found, torch.tensor(loss), atol=1e-5, rtol=0)
+
+    def test_mixed_targets_give_the_vector_of_the_specification(self):
+        p = torch.tensor(MIXED_LOGITS).softmax(1)
+        loss = fn.squared_error(p, torch.tensor(MIXED_TARGET))
+        torch.testing.assert_close(loss, torch.tensor(0.050784), atol=1e-5, rtol=0)
+
+    @pytest.mark.parametrize("classes", [2, 7, 8])
+    def test_opposite_certainties_cost_2_over_the_class_count(self, classes):
+        p, q = F.one_hot(torch.tensor([[0], [1]]), classes).float()
+        assert fn.squared_error(p, q).item() == pytest.approx(2 / classes)
+
+    def test_equal_distributions_cost_nothing(self):
+        p = random_logits(4, 7).softmax(1)
+        assert fn.squared_error(p, p.clone()).item() == 0
+
+    def test_both_sides_may_have_a_gradient(self):
+        p, q = random_logits(3, 4).softmax(1), random_logits(3, 4, seed=1).softmax(1)
+        assert torch.autograd.gradcheck(fn.squared_error, (p.requires_grad_(), q.requires_grad_()))
+
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+    def test_half_precision_is_computed_in_float32(self, dtype):
+        p, q = torch.tensor([[0.75, 0.25]], dtype=dtype), torch.tensor([[0.5, 0.5]], dtype=dtype)
+        loss = fn.squared_error(p, q)
+        assert loss.dtype == torch.float32
+        assert loss.item() == 0.0625
+
+    def test_different_class_counts_are_an_error(self):
+        with pytest.warns(UserWarning, match="target size"), pytest.raises(RuntimeError):
+            fn.squared_error(torch.zeros(2, 3), torch.zeros(2, 4))
+
+
+def divergence_by_hand(target: list[float], logits: list[float]) -> float:
+    """Sum of q log(q / p), where a q of 0 adds nothing."""
+    total = sum(math.exp(z) for z in logits)
+    pairs = zip(target, (math.exp(z) / total for z in logits), strict=True)
+    return sum(q * math.log(q / p) for q, p in pairs if q > 0)
+
+
+class TestDivergence:
+    def test_it_is_the_mean_over_the_batch(self):
+        q, z = random_logits(20, 7).softmax(1), random_logits(20, 7, seed=1)
+        expected = sum(map(divergence_by_hand, q.tolist(), z.tolist())) / 20
+        assert fn.divergence(q, z).item() == pytest.approx(expected, rel=1e-12)
+
+    def test_sharpened_targets_give_the_vector_of_the_specification(self):
+        # spec 3.4: the third row is not confident and counts as zero in a mean over three
+        q, z = (torch.tensor(WEAK) / 0.4).softmax(1)[:2], torch.tensor(STRONG)[:2]
+        found = fn.divergence(q, z) * 2 / 3
+        torch.testing.assert_close(found, torch.tensor(0.633777), atol=1e-5, rtol=0)
+
+    def test_the_cross_entropy_form_gives_the_vector_of_the_specification(self):
+        q, z = (torch.tensor(WEAK) / 0.4).softmax(1), torch.tensor(STRONG)
+        found = fn.masked_cross_entropy(z, q, torch.tensor([1.0, 1, 0]))
+        torch.testing.assert_close(found, torch.tensor(0.637241), atol=1e-5, rtol=0)
+
+    @pytest.mark.parametrize(("radius", "loss"), [(0.5, 0.148950), (1.0, 0.579558)])
+    def test_an_adversarial_shift_gives_the_vectors_of_the_specification(self, radius, loss):
+        weight, x = torch.tensor(NETWORK), torch.tensor(INPUT)
+        clean = weight @ x
+        moved = weight @ (x + radius * torch.tensor(DIRECTION))
+        found = fn.divergence(clean.softmax(0)[None], moved[None])
+        torch.testing.assert_close(found, torch.tensor(loss), atol=1e-5, rtol=0)
+
+    def test_the_prediction_itself_costs_nothing(self):
+        z = random_logits(10, 7)
+        assert fn.divergence(z.softmax(1), z).item() == pytest.approx(0, abs=1e-15)
+
+    def test_it_is_never_negative(self):
+        for seed in range(20):
+            q, z = random_logits(1, 7, seed).softmax(1), random_logits(1, 7, seed + 100)
+            assert fn.divergence(q, z).item() >= 0
+
+    def test_a_certain_target_makes_it_cross_entropy(self):
+        z, label = random_logits(6, 4), torch.tensor([0, 1, 2, 3, 0, 1])
+        found = fn.divergence(F.one_hot(label, 4).double(), z)
+        torch.testing.assert_close(found, fn.cross_entropy(z, label))
+
+    def test_it_is_cross_entropy_less_the_entropy_of_the_target(self):
+        z, other = random_logits(6, 4), random_logits(6, 4, seed=1)
+        expected = fn.cross_entropy(z, other.softmax(1)) - fn.entropy(other)
+        torch.testing.assert_close(fn.divergence(other.softmax(1), z), expected)
+
+    def test_it_has_the_gradient_of_cross_entropy(self):
+        q = random_logits(6, 4).softmax(1)
+        y, z = (random_logits(6, 4, seed=1).requires_grad_() for _ in range(2))
+        fn.divergence(q, y).backward()
+        fn.cross_entropy(z, q).backward()
+        torch.testing.assert_close(y.grad, z.grad)
+
+    def test_its_gradient_is_right(self):
+        q, z = random_logits(3, 4).softmax(1), random_logits(3, 4, seed=1)
+        assert torch.autograd.gradcheck(lambda z: fn.divergence(q, z), z.requires_grad_())
+
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+    def test_half_precision_is_computed_in_float32(self, dtype):
+        target = torch.tensor([[0.0, 1, 0]], dtype=dtype)
+        loss = fn.divergence(target, torch.tensor([[50.0, -50, 0]], dtype=dtype))
+        assert loss.dtype == torch.float32
+        assert loss.item() == 100
+
+    def test_different_class_counts_are_an_error(self):
+        with pytest.raises(RuntimeError):
+            fn.divergence(torch.full((2, 4), 0.25), torch.zeros(2, 3))
+
+
+class TestEntropy:
+    def test_it_is_the_mean_over_the_batch(self):
+        z = random_logits(20, 7)
+        rows = z.softmax(1).tolist()
+        expected = -sum(p * math.log(p) for row in rows for p in row) / 20
+        assert fn.entropy(z).item() == pytest.approx(expected, rel=1e-12)
+
+    def test_it_gives_the_vector_of_the_specification(self):
+        logits = torch.tensor(NETWORK) @ torch.tensor(INPUT)
+        found = fn.entropy(logits[None])
+        torch.testing.assert_close(found, torch.tensor(1.028935), atol=1e-5, rtol=0)
+
+    @pytest.mark.parametrize("classes", [2, 7, 8])
+    def test_uniform_logits_have_the_log_of_the_class_count(self, classes):
+        assert fn.entropy(torch.full((3, classes), 5.0)).item() == pytest.approx(math.log(classes))
+
+    def test_a_certain_prediction_has_none_and_a_finite_gradient(self):
+        z = torch.tensor([[1000.0, -1000, 0]], requires_grad=True)
+        loss = fn.entropy(z)
+        loss.backward()
+        assert loss.item() == 0
+        assert z.grad.isfinite().all()
+
+    def test_adding_a_number_to_all_logits_changes_nothing(self):
+        z = random_logits(5, 7)
+        torch.testing.assert_close(fn.entropy(z + 12.5), fn.entropy(z))
+
+    def test_its_gradient_is_right(self):
+        assert torch.autograd.gradcheck(fn.entropy, random_logits(3, 4).requires_grad_())
+
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+    def test_half_precision_is_computed_in_float32(self, dtype):
+        loss = fn.entropy(torch.zeros(2, 7, dtype=dtype))
+        assert loss.dtype == torch.float32
+        assert loss.item() == pytest.approx(math.log(7), rel=1e-6)
+
+    def test_logits_without_a_batch_are_an_error(self):
+        with pytest.raises(IndexError):
+            fn.entropy(torch.zeros(3))
 
 
 class TestAmbiguousLoss:
@@ -308,6 +491,48 @@ class TestAmbiguousConsistency:
             lambda y: fn.ambiguous_consistency(y, positive), scores.requires_grad_()
         )
 
+    def test_masked_samples_count_as_zero_in_a_mean_over_all(self):
+        scores, positive = random_sets(9, 7, seed=11)
+        mask = torch.tensor([1, 0, 0.5, 1, 0, 0.25, 1, 1, 0])
+        rows = [
+            m * ranking_by_hand(y, p, 0.2)
+            for m, y, p in zip(mask.tolist(), scores.tolist(), positive.tolist(), strict=True)
+        ]
+        found = fn.ambiguous_consistency(scores, positive, 0.2, mask)
+        assert found.item() == pytest.approx(sum(rows) / 9, rel=1e-12)
+
+    def test_a_full_mask_is_no_mask(self):
+        scores, positive = random_sets(9, 7, seed=12)
+        masked = fn.ambiguous_consistency(scores, positive, mask=torch.ones(9))
+        assert torch.equal(masked, fn.ambiguous_consistency(scores, positive))
+
+    def test_an_empty_mask_costs_nothing_and_has_no_gradient(self):
+        scores, positive = random_sets(9, 7, seed=13)
+        scores.requires_grad_()
+        loss = fn.ambiguous_consistency(scores, positive, mask=torch.zeros(9))
+        loss.backward()
+        assert loss.item() == 0
+        assert not scores.grad.any()
+
+    def test_only_samples_of_the_mask_have_a_gradient(self):
+        y = torch.tensor([SCORES, SCORES, SCORES], requires_grad=True)
+        positive = chosen({0, 1}).expand(3, -1)
+        fn.ambiguous_consistency(y, positive, mask=torch.tensor([0.0, 1, 0.5])).backward()
+        row = torch.tensor(RANKINGS[0][2]) / 3
+        expected = torch.stack([0 * row, row, row / 2])
+        torch.testing.assert_close(y.grad, expected, atol=1e-5, rtol=0)
+
+    def test_its_gradient_under_a_mask_is_right(self):
+        scores, positive = random_sets(5, 4, seed=14)
+        mask = torch.tensor([1, 0, 0.3, 1, 0.7]).double()
+        assert torch.autograd.gradcheck(
+            lambda y: fn.ambiguous_consistency(y, positive, mask=mask), scores.requires_grad_()
+        )
+
+    def test_a_mask_of_the_wrong_length_is_an_error(self):
+        with pytest.raises(RuntimeError):
+            fn.ambiguous_consistency(torch.zeros(3, 7), chosen({0}), mask=torch.ones(2))
+
     def test_a_negative_margin_is_refused(self):
         with pytest.raises(ValueError, match="margin >= 0"):
             fn.ambiguous_consistency(torch.zeros(1, 3), chosen({0}, 3), -0.1)
@@ -408,3 +633,127 @@ class TestNTXent:
     def test_views_of_different_sizes_are_an_error(self):
         with pytest.raises(RuntimeError):
             fn.nt_xent(torch.eye(3), torch.eye(3)[:2], torch.ones(3))
+
+
+# spec 3.11
+AGREEING = [[0.85, 0.10, 0.05], [0.80, 0.15, 0.05], [0.10, 0.80, 0.10]]
+ONE = [[1, 0.1], [0.8, 0.4], [0.2, 1]]
+TWO = [[0.9, 0.3], [1, 0], [-0.1, 1]]
+
+
+def graph_by_hand(
+    p: list[list[float]],
+    first: list[list[float]],
+    second: list[list[float]],
+    edge: float,
+    temperature: float,
+) -> float:
+    """CoMatch, eqs. (7)-(10), pair by pair."""
+    count, total = len(p), 0.0
+    for b in range(count):
+        graph = [1.0 if b == j else dot(p[b], p[j]) for j in range(count)]
+        graph = [w if w >= edge else 0.0 for w in graph]
+        close = [math.exp(dot(first[b], second[j]) / temperature) for j in range(count)]
+        for j in range(count):
+            total -= graph[j] / sum(graph) * math.log(close[j] / sum(close))
+    return total / count
+
+
+def dot(a: list[float], b: list[float]) -> float:
+    return sum(x * y for x, y in zip(a, b, strict=True))
+
+
+def edges(probabilities: Tensor, edge: float) -> Tensor:
+    """The normalized graph, read off the gradient at embeddings that are all equally close."""
+    count = len(probabilities)
+    first = torch.zeros(count, count, requires_grad=True)
+    fn.graph_contrast(probabilities, first, torch.eye(count), edge=edge, temperature=1).backward()
+    return 1 / count - count * first.grad
+
+
+class TestGraphContrast:
+    @pytest.mark.parametrize("edge", [0.0, 0.3, 0.6, 1.0])
+    @pytest.mark.parametrize("seed", range(3))
+    def test_it_is_the_loop_over_pairs(self, edge, seed):
+        p = random_logits(9, 3, seed).softmax(1)
+        first, second = (F.normalize(random_logits(9, 4, seed + k)) for k in (10, 20))
+        found = fn.graph_contrast(p, first, second, edge=edge, temperature=0.3)
+        expected = graph_by_hand(p.tolist(), first.tolist(), second.tolist(), edge, 0.3)
+        assert found.item() == pytest.approx(expected, rel=1e-12)
+
+    @pytest.mark.parametrize(("edge", "loss"), [(0.8, 0.616130), (0.6, 0.537293)])
+    def test_it_gives_the_vectors_of_the_specification(self, edge, loss):
+        p = torch.tensor(AGREEING)
+        found = fn.graph_contrast(p, unit(ONE).float(), unit(TWO).float(), edge=edge)
+        torch.testing.assert_close(found, torch.tensor(loss), atol=1e-5, rtol=0)
+
+    def test_the_graph_gives_the_vector_of_the_specification(self):
+        found = edges(torch.tensor(AGREEING), 0.6)
+        expected = [[0.589102, 0.410898, 0], [0.410898, 0.589102, 0], [0, 0, 1]]
+        torch.testing.assert_close(found, torch.tensor(expected), atol=1e-5, rtol=0)
+
+    def test_without_a_least_similarity_every_pair_has_its_edge(self):
+        found = edges(torch.tensor(AGREEING), 0.0)
+        graph = torch.tensor([[1, 0.6975, 0.17], [0.6975, 1, 0.205], [0.17, 0.205, 1]])
+        torch.testing.assert_close(found, graph / graph.sum(1, keepdim=True), atol=1e-6, rtol=0)
+
+    def test_exactly_the_least_similarity_is_enough(self):
+        p = torch.tensor([[1.0, 0], [0.5, 0.5]])
+        expected = [[2 / 3, 1 / 3], [1 / 3, 2 / 3]]
+        torch.testing.assert_close(edges(p, 0.5), torch.tensor(expected))
+
+    def test_a_sample_that_agrees_with_none_keeps_the_edge_to_itself(self):
+        p = torch.full((3, 4), 0.25)
+        torch.testing.assert_close(edges(p, 0.5), torch.eye(3))
+
+    def test_without_edges_between_samples_each_view_finds_its_partner(self):
+        p = random_logits(6, 4).softmax(1)
+        first, second = F.normalize(random_logits(6, 3, 1)), F.normalize(random_logits(6, 3, 2))
+        found = fn.graph_contrast(p, first, second, edge=1.0, temperature=0.5)
+        expected = F.cross_entropy(first @ second.T / 0.5, torch.arange(6))
+        torch.testing.assert_close(found, expected)
+
+    def test_equal_embeddings_cost_the_log_of_the_batch_size(self):
+        same = unit([[1.0, 0]]).expand(5, -1)
+        found = fn.graph_contrast(random_logits(5, 3).softmax(1), same, same)
+        assert found.item() == pytest.approx(math.log(5))
+
+    def test_one_sample_costs_nothing(self):
+        found = fn.graph_contrast(torch.tensor([[0.5, 0.5]]), unit(ONE)[:1], unit(TWO)[:1])
+        assert found.item() == 0
+
+    def test_the_order_of_the_samples_does_not_matter(self):
+        p, first, second = torch.tensor(AGREEING), unit(ONE), unit(TWO)
+        order = torch.tensor([2, 0, 1])
+        torch.testing.assert_close(
+            fn.graph_contrast(p[order], first[order], second[order], edge=0.6),
+            fn.graph_contrast(p, first, second, edge=0.6),
+        )
+
+    def test_the_gradients_of_both_views_are_right(self):
+        p = torch.tensor(AGREEING, dtype=torch.float64)
+        assert torch.autograd.gradcheck(
+            lambda a, b: fn.graph_contrast(p, a, b, edge=0.6),
+            (unit(ONE).requires_grad_(), unit(TWO).requires_grad_()),
+        )
+
+    def test_it_leaves_the_pseudo_labels_as_they_are(self):
+        p = torch.tensor(AGREEING)
+        fn.graph_contrast(p, unit(ONE), unit(TWO))
+        assert torch.equal(p, torch.tensor(AGREEING))
+
+    def test_autocast_does_not_make_it_coarser(self):
+        p, first, second = torch.tensor(AGREEING), unit(ONE).float(), unit(TWO).float()
+        with torch.autocast("cpu", torch.bfloat16):
+            found = fn.graph_contrast(p, first, second, edge=0.6)
+        torch.testing.assert_close(found, torch.tensor(0.537293), atol=1e-5, rtol=0)
+
+    def test_half_precision_is_computed_in_float32(self):
+        given = [t.bfloat16() for t in (torch.tensor(AGREEING), unit(ONE), unit(TWO))]
+        found = fn.graph_contrast(*given, edge=0.6)
+        assert found.dtype == torch.float32
+        assert torch.equal(found, fn.graph_contrast(*(t.float() for t in given), edge=0.6))
+
+    def test_views_of_different_sizes_are_an_error(self):
+        with pytest.raises(RuntimeError):
+            fn.graph_contrast(torch.tensor(AGREEING), unit(ONE), unit(TWO)[:2])

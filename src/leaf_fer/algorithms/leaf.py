@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from leaf_fer import functional as fn
 from leaf_fer.algorithm import Algorithm
 from leaf_fer.memory import Alignment, Average, ClassMargin
-from leaf_fer.models.forward import together
+from leaf_fer.models import Classifier, together
 from leaf_fer.ranges import Fraction, Natural, NonNegative, Positive, ProperFraction
 from leaf_fer.types import Batch, Clock, Labeled, Objective, Output, Problem, Views
 
@@ -64,13 +64,15 @@ class LEAF(Algorithm):
         ValueError: ``contrast`` without two views of the student that make the partition.
     """
 
-    views: ClassVar[Views] = Views(labeled="w", unlabeled="ws")
+    views = Views(labeled="w", unlabeled="ws")
+    passes = (1, 1, 1)
+    state = "threshold per class"
     recipe: ClassVar[Mapping[str, object]] = {"eaf": "semantic,instance"}
 
     def __init__(
         self,
         problem: Problem,
-        model: nn.Module,
+        model: Classifier,
         *,
         weight: NonNegative = 1.0,
         supervised_weight: NonNegative = 1.0,
@@ -195,17 +197,17 @@ class LEAFLiteral(LEAF):
     def __init__(
         self,
         problem: Problem,
-        model: nn.Module,
+        model: Classifier,
         *,
         partition_view: Literal["weak", "strong"] = "strong",
         mask: Literal["none", "fixed", "adaptive"] = "none",
-        **options: object,
+        **options: Any,
     ) -> None:
-        super().__init__(problem, model, partition_view=partition_view, mask=mask, **options)  # type: ignore[arg-type]
+        super().__init__(problem, model, partition_view=partition_view, mask=mask, **options)
 
 
 class LEAFRelease(LEAF):
-    """LEAF as its authors released it: Ada-CM with the ambiguous loss in place of cross-entropy.
+    """LEAF (Zhang et al., 2024, arXiv:2404.15041), as released: Ada-CM with the ambiguous loss.
 
         L = 0.5 CE(y, p(a(x))) + R mean(w L14) mean(M) + 0.1 NT-Xent(f(a1(u)), f(a2(u)); M = 0)
 
@@ -231,7 +233,8 @@ class LEAFRelease(LEAF):
         options: see :class:`LEAF`.
     """
 
-    views: ClassVar[Views] = Views(labeled="w", unlabeled="wws")
+    views = Views(labeled="w", unlabeled="wws")
+    passes = (1, 0, 3)
     recipe: ClassVar[Mapping[str, object]] = {
         "eaf": "semantic,instance",
         "num_experts": 8,
@@ -248,13 +251,13 @@ class LEAFRelease(LEAF):
     def __init__(
         self,
         problem: Problem,
-        model: nn.Module,
+        model: Classifier,
         *,
         supervised_weight: NonNegative = 0.5,
         partition_rule: Literal["mass", "fuzzy"] = "fuzzy",
         rescale: bool = True,
         contrast: NonNegative = 0.1,
-        **options: object,
+        **options: Any,
     ) -> None:
         super().__init__(
             problem,
@@ -263,5 +266,5 @@ class LEAFRelease(LEAF):
             partition_rule=partition_rule,
             rescale=rescale,
             contrast=contrast,
-            **options,  # type: ignore[arg-type]
+            **options,
         )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from torch import nn
 
 from leaf_fer import functional as fn
@@ -19,7 +17,7 @@ class Supervised(Algorithm):
     One pass. With all labels (no ``--labels``) it is the upper bound.
     """
 
-    views: ClassVar[Views] = Views(labeled="w")
+    views = Views(labeled="w")
 
     def loss(self, batch: Batch, model: nn.Module, clock: Clock) -> Objective:
         """Return the cross-entropy of the labeled batch."""

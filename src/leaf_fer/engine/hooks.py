@@ -59,7 +59,7 @@ class Recorder:
         self.bar = tqdm(
             total=total_steps, initial=state.step, unit="step", disable=None, dynamic_ncols=True
         )
-        self._sums: dict[str, dict[str, Tensor]] = {}
+        self._sums: dict[str, dict[str, tuple[Tensor, int]]] = {}
         self._count = 0
         self._epoch = 0
         self._since = time.perf_counter()
@@ -76,7 +76,8 @@ class Recorder:
             sums = self._sums.setdefault(group, {})
             for name, value in values.items():
                 value = value.detach().float()
-                sums[name] = sums[name] + value if name in sums else value.clone()
+                total, count = sums.get(name, (torch.zeros_like(value), 0))
+                sums[name] = total + value, count + 1
         self._count += 1
         self._epoch = clock.epoch
         if (clock.step + 1) % self.log_steps == 0:
@@ -89,7 +90,7 @@ class Recorder:
             return
         line: dict[str, Any] = {"epoch": self._epoch, "lr": state.optimizer.param_groups[0]["lr"]}
         for group, sums in self._sums.items():
-            line[group] = {name: (value / self._count).tolist() for name, value in sums.items()}
+            line[group] = {name: (total / n).tolist() for name, (total, n) in sums.items()}
         now = time.perf_counter()
         line["steps_per_second"] = self._count / (now - self._since)
         state.facts["seconds"] = state.facts.get("seconds", 0.0) + now - self._since

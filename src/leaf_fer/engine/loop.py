@@ -168,9 +168,13 @@ class Watchdog:
             Diverged: see :meth:`raise_if_diverged`.
         """
         terms = torch.stack([term.detach().float() for term in objective.terms.values()])
+        if self.names != list(
+            objective.terms
+        ):  # at the start, and where a method changes its terms
+            self.raise_if_diverged()
+            self.names, self.values = list(objective.terms), terms
         fresh = (self.first < 0) & ~loss.detach().isfinite()
-        self.names = list(objective.terms)
-        self.values = terms if not self.values.numel() else torch.where(fresh, terms, self.values)
+        self.values = torch.where(fresh, terms, self.values)
         self.first = torch.where(fresh, step, self.first)
         if self.first.device.type == "cpu":
             self.raise_if_diverged()

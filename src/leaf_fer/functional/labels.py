@@ -99,3 +99,43 @@ def shares(probabilities: Tensor) -> Tensor:
     hits = torch.zeros(probabilities.shape[1], device=winner.device)
     ones = torch.ones_like(winner, dtype=hits.dtype)
     return hits.scatter_add(0, winner, ones) / len(probabilities)
+
+
+def sharpen(probabilities: Tensor, temperature: float) -> Tensor:
+    """Return p^(1/T) / sum p^(1/T): (B, C) -> (B, C), rows sum to 1.
+
+    MixMatch (Berthelot et al., 2019, arXiv:1905.02249), eq. (7). A probability of 0 stays 0.
+
+    Args:
+        probabilities: (B, C), rows sum to 1.
+        temperature: T > 0; below 1 makes the prediction more certain.
+
+    Raises:
+        ValueError: ``temperature`` is not above 0.
+
+    Example:
+        >>> sharpen(torch.tensor([[0.5, 0.3, 0.2]]), 0.5)
+        tensor([[0.6579, 0.2368, 0.1053]])
+    """
+    if temperature <= 0:
+        raise ValueError(f"expected temperature > 0, got {temperature}")
+    p = at_least_single(probabilities)
+    logs = p.clamp_min(torch.finfo(p.dtype).tiny).log() / temperature
+    return logs.masked_fill(p == 0, -torch.inf).softmax(dim=1)
+
+
+def align(probabilities: Tensor, target: Tensor, seen: Tensor) -> Tensor:
+    """Return normalize(p * (target + 1e-6) / (seen + 1e-6)): distribution alignment.
+
+    ReMixMatch (Berthelot et al., 2020, arXiv:1911.09785), section 3.1.
+
+    Args:
+        probabilities: p, (B, C), rows sum to 1.
+        target: (C,), how often the classes should come.
+        seen: (C,), how often they were predicted.
+
+    Returns:
+        (B, C), rows sum to 1.
+    """
+    aligned = probabilities * (target + 1e-6) / (seen + 1e-6)
+    return aligned / aligned.sum(dim=1, keepdim=True)

@@ -25,6 +25,35 @@ def masked_cross_entropy(logits: Tensor, target: Tensor, mask: Tensor) -> Tensor
     return (mask * F.cross_entropy(at_least_single(logits), target, reduction="none")).mean()
 
 
+def squared_error(probabilities: Tensor, target: Tensor) -> Tensor:
+    """Return the squared difference, averaged over classes and samples: (B, C), (B, C) -> ().
+
+    The consistency loss of Pi-model, Mean Teacher and MixMatch. It carries a factor 1 / C, which
+    the large weights of these methods assume.
+    """
+    return F.mse_loss(at_least_single(probabilities), at_least_single(target))
+
+
+def divergence(target: Tensor, logits: Tensor) -> Tensor:
+    """Return the mean Kullback-Leibler divergence of softmax(logits) from a target.
+
+    Args:
+        target: (B, C) probabilities, rows sum to 1.
+        logits: (B, C).
+
+    Returns:
+        Scalar >= 0, in nats.
+    """
+    logs = at_least_single(logits).log_softmax(dim=1)
+    return F.kl_div(logs, at_least_single(target), reduction="batchmean")
+
+
+def entropy(logits: Tensor) -> Tensor:
+    """Return the mean entropy of softmax(logits), in nats: (B, C) -> ()."""
+    logs = at_least_single(logits).log_softmax(dim=1)
+    return -(logs.exp() * logs).sum(dim=1).mean()
+
+
 def ambiguous_loss(scores: Tensor, positive: Tensor, margin: float = 0.0) -> Tensor:
     """Return LEAF's ambiguous loss of every sample.
 
@@ -63,18 +92,23 @@ def ambiguous_loss(scores: Tensor, positive: Tensor, margin: float = 0.0) -> Ten
     return F.softplus(weakest_positive + strongest_negative + margin)
 
 
-def ambiguous_consistency(scores: Tensor, positive: Tensor, margin: float = 0.0) -> Tensor:
+def ambiguous_consistency(
+    scores: Tensor, positive: Tensor, margin: float = 0.0, mask: Tensor | None = None
+) -> Tensor:
     """Return the mean of :func:`ambiguous_loss` over the batch: the category level of LEAF.
 
     Args:
         scores: (B, C) scores of the view that is pulled.
         positive: (B, C) bool, the candidate set found on the other view.
         margin: eps >= 0.
+        mask: (B,) weights in [0, 1] of a method's own; masked rows count as zero in a mean over
+            the whole batch.
 
     Returns:
         Scalar, >= 0.
     """
-    return ambiguous_loss(scores, positive, margin).mean()
+    cost = ambiguous_loss(scores, positive, margin)
+    return (cost if mask is None else mask * cost).mean()
 
 
 def nt_xent(first: Tensor, second: Tensor, keep: Tensor, temperature: float = 0.07) -> Tensor:
@@ -105,3 +139,39 @@ def nt_xent(first: Tensor, second: Tensor, keep: Tensor, temperature: float = 0.
     cost = candidates.logsumexp(dim=1) - agreement
     # torch.where and not a product: an anchor without candidates has an unbounded cost.
     return torch.where(kept > 0, cost, 0).sum() / kept.sum().clamp_min(1)
+
+
+def graph_contrast(
+    probabilities: Tensor,
+    first: Tensor,
+    second: Tensor,
+    *,
+    edge: float = 0.8,
+    temperature: float = 0.2,
+) -> Tensor:
+    """Return CoMatch's contrastive loss: pseudo-labels that agree should have close embeddings.
+
+    CoMatch (Li et al., 2021, arXiv:2011.11183), eqs. (7)-(10):
+
+        L = mean_b -sum_j Q_bj log S_bj,    S = rowwise softmax(f1 f2^T / t)
+
+    with Q the rows of p p^T, 1 on the diagonal, entries below ``edge`` dropped, divided by
+    their sum. The logarithm is that of the softmax, where the authors' code adds 1e-7 to S.
+
+    Args:
+        probabilities: p, (B, C) pseudo-labels without gradient.
+        first: f1, (B, D) L2-normalized embeddings of one strong view.
+        second: f2, (B, D) L2-normalized embeddings of the other one.
+        edge: T in [0, 1], the least similarity of pseudo-labels that makes an edge.
+        temperature: t > 0.
+
+    Returns:
+        Scalar, >= 0.
+    """
+    p = at_least_single(probabilities)
+    with torch.autocast(p.device.type, enabled=False):  # bfloat16 / 0.2 is too coarse
+        similarity = at_least_single(first) @ at_least_single(second).T / temperature
+        graph = (p @ p.T).fill_diagonal_(1)
+    graph = graph * (graph >= edge)
+    graph = graph / graph.sum(dim=1, keepdim=True)
+    return -(graph * similarity.log_softmax(dim=1)).sum(dim=1).mean()

@@ -3,7 +3,7 @@
 from leaf_fer.models.architecture import Architecture, build_classifier
 from leaf_fer.models.classifier import Classifier
 from leaf_fer.models.eaf import EAF
-from leaf_fer.models.forward import frozen_statistics, together
+from leaf_fer.models.forward import frozen_statistics, guess, single_precision, together
 from leaf_fer.models.weights import Card, load_model, save_model
 
 __all__ = [
@@ -13,7 +13,9 @@ __all__ = [
     "Classifier",
     "build_classifier",
     "frozen_statistics",
+    "guess",
     "load_model",
     "save_model",
+    "single_precision",
     "together",
 ]

@@ -35,6 +35,9 @@ class Classifier(nn.Module):
         norm: (B, D) -> (B, D).
         dropout: probability in [0, 1) of dropping a pooled feature in training.
 
+    Attributes:
+        width: D, of the features in :class:`~leaf_fer.types.Output`.
+
     Raises:
         ValueError: fewer than two classes.
     """
@@ -54,6 +57,7 @@ class Classifier(nn.Module):
         super().__init__()
         if classes < 2:
             raise ValueError(f"expected classes >= 2, got {classes}")
+        self.width = width
         self.backbone = backbone
         self.dropout = nn.Dropout(dropout)
         self.semantic = semantic or nn.Identity()

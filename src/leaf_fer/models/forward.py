@@ -26,6 +26,20 @@ def together(model: nn.Module, *images: Tensor) -> tuple[Output, ...]:
     return joint.split([len(batch) for batch in images])
 
 
+@torch.no_grad()
+def guess(model: nn.Module, images: Tensor) -> Output:
+    """Run a batch without gradient, as a pass of its own: what a pseudo-label is made from.
+
+    In training mode it normalizes with the statistics of its own batch and moves the running ones.
+
+    Args:
+        model: (B, 3, H, W) -> Output.
+        images: (B, 3, H, W).
+    """
+    output: Output = model(images)
+    return output
+
+
 @contextmanager
 def frozen_statistics(model: nn.Module) -> Iterator[None]:
     """Leave batch-norm's running statistics alone in the passes made inside.
@@ -40,3 +54,16 @@ def frozen_statistics(model: nn.Module) -> Iterator[None]:
     finally:
         for layer in layers:
             layer.track_running_stats = True
+
+
+@contextmanager
+def single_precision(model: nn.Module) -> Iterator[nn.Module]:
+    """Give the network itself, to be run in float32: for gradients with respect to images.
+
+    What the engine wraps around a network (mixed precision, gradients shared between processes)
+    is left out.
+    """
+    network = getattr(model, "module", model)
+    device = next(network.parameters()).device.type
+    with torch.autocast(device, enabled=False):
+        yield network
