@@ -12,6 +12,7 @@ from leaf_fer.config import configure
 from leaf_fer.data import synthetic
 from leaf_fer.data.table import EXPRESSIONS
 from leaf_fer.parser import build_parser
+from leaf_fer.registry import methods
 
 
 def leaf(*words):
@@ -33,6 +34,7 @@ def leaf(*words):
         ("data", "--help"),
         ("methods",),
         ("methods", "leaf"),
+        ("methods", "fixmatch"),
         ("train", "synthetic", "--tresh", "1"),
         ("train", "synthetic", "--steps", "x"),
         ("train", "synthetic", "--print_config"),
@@ -73,6 +75,7 @@ def test_help_and_usage_errors_do_not_wait_for_torch(words):
         (["evaluate", "nowhere", "synthetic"], "nowhere: not a model folder"),
         (["data", "rafdb:nowhere"], "found nothing there"),
         (["data", "synthetic:20", "--image-size", "0"], "--image-size 0: expected a whole number"),
+        (["train", "synthetic", "--method", "fixmatch", "--category", "x"], "expected one of none"),
         (["methods", "x"], "--method x: unknown method; known: "),
     ],
 )
@@ -133,9 +136,30 @@ def test_methods_explains_equation_options_and_ranges(capsys):
     text = capsys.readouterr().out
     assert "sum_P e^-z_i" in text
     assert "--mass: a number in [0, 1]; default 0.9" in text
+
+
+def test_methods_lists_paper_year_views_cost_and_memory_of_each(capsys):
     assert main(["methods"]) == 0
-    listed = capsys.readouterr().out
-    assert all(key in listed for key in ("supervised", "leaf_literal", "leaf_release"))
+    head, *rows = capsys.readouterr().out.split("\n\n")[0].splitlines()
+    assert head.split() == ["method", "paper", "year", "views", "cost", "remembers"]
+    assert [row.split()[0] for row in rows] == list(methods())
+    (row,) = (row for row in rows if row.startswith("flexmatch"))
+    assert "Zhang et al." in row
+    assert "  2021  w + ws   2.3   last confident label of every unlabeled image" in row
+
+
+def test_a_method_without_pseudo_labels_has_no_ambiguous_loss_to_put_in(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["train", "synthetic", "--method", "vat", "--category", "add"])
+    assert "--category: unknown option" in capsys.readouterr().err
+
+
+def test_an_option_of_a_method_is_set_by_a_recipe(tmp_path, capsys):
+    recipe = tmp_path / "fig7.yaml"
+    recipe.write_text("method: flexmatch\neaf: semantic,instance\ncategory: replace\nmass: 0.8\n")
+    assert main(["train", "synthetic", "--config", str(recipe), "--print_config"]) == 0
+    got = yaml.safe_load(capsys.readouterr().out)
+    assert (got["category"], got["mass"], got["eaf"]) == ("replace", 0.8, "semantic,instance")
 
 
 def test_a_run_is_named_after_what_it_does():

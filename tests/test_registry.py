@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import subprocess
 import sys
 import typing
@@ -9,6 +10,7 @@ import pytest
 
 from leaf_fer import registry
 from leaf_fer.algorithms import ALGORITHMS, Algorithm
+from leaf_fer.config import SETTINGS
 from leaf_fer.errors import UserError
 from leaf_fer.options import describe
 
@@ -50,8 +52,34 @@ def test_views_recipe_and_docstring_are_those_of_the_class(key):
     method, cls = registry.method(key), ALGORITHMS[key]
     assert method.views == (cls.views.labeled, cls.views.unlabeled)
     assert method.recipe == cls.recipe
+    assert (method.passes, method.state) == (cls.passes, cls.state)
     assert method.doc == inspect.getdoc(cls)
     assert method.name == cls.__name__
+
+
+@every_method
+def test_no_option_has_the_name_of_a_setting_that_every_run_has(key):
+    # One flag could not set both.
+    assert not {o.name for o in registry.method(key).options} & {o.name for o in SETTINGS}
+
+
+@every_method
+def test_a_summary_names_authors_and_year(key):
+    authors, year, arxiv = registry.method(key).paper
+    assert bool(authors) == (key != "supervised")
+    assert year == "" or 2013 <= int(year) <= 2024
+    assert arxiv == "" or re.fullmatch(r"arXiv:\d{4}\.\d{5}", arxiv)
+
+
+def test_cost_counts_a_pass_with_backward_three_times():
+    cost = {key: entry.cost for key, entry in registry.methods().items()}
+    # spec 6, "Relative step time", in units of a pass without backward
+    assert 3 * cost["supervised"] == 3
+    assert 3 * cost["pseudo_label"] == 6
+    assert 3 * cost["fixmatch"] == 3 * cost["leaf"] == pytest.approx(7)
+    assert 3 * cost["mixmatch"] == pytest.approx(11)
+    assert 3 * cost["vat"] == 3 * cost["adacm"] == 3 * cost["leaf_release"] == pytest.approx(12)
+    assert 3 * cost["remixmatch"] == pytest.approx(19)
 
 
 @every_method

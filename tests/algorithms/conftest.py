@@ -68,6 +68,7 @@ def new_batch() -> Callable[[Views, int], Batch]:
         share = torch.ones(12, 1, 1, 1)
         share[6:] = 0.5
         images = share * patterns()[first] + (1 - share) * patterns()[(first + 1) % CLASSES]
+        images[6:] *= 2  # clearly two patterns, and clearly not the others
         index = torch.randperm(NUM_UNLABELED, generator=generator)[:12]
         return Batch(labeled, Unlabeled(index, **copies(images, views.unlabeled, generator)))
 

@@ -16,14 +16,17 @@ import torch
 from torch import Tensor, nn
 
 from leaf_fer import registry
+from leaf_fer.algorithm import PseudoLabeling
 from leaf_fer.algorithms import ALGORITHMS, Algorithm
 from leaf_fer.memory import Average
 from leaf_fer.models import EAF
 from leaf_fer.types import Batch, Clock, Labeled, Objective, Unlabeled, Views
 
 TOTAL_STEPS, EPOCH_STEPS = 8, 3
-LATE = Clock(step=95, total_steps=100, epoch_steps=5)
+MIDDLE, LATE = Clock(30, 100, 5), Clock(95, 100, 5)
+"""A method may have terms that end before the run does."""
 
+pseudo_labeling = [k for k in sorted(ALGORITHMS) if issubclass(ALGORITHMS[k], PseudoLabeling)]
 every_method = pytest.mark.parametrize("key", sorted(ALGORITHMS))
 with_and_without_eaf = pytest.mark.parametrize("eaf", [False, True], ids=["plain", "eaf"])
 
@@ -87,14 +90,25 @@ def new_run(problem, new_model, learned, new_batch, labeled_pass):
 
 @pytest.fixture
 def look(problem, learned, new_batch):
-    """Method, EAF -> the objective of a network that is sure of half of the unlabeled images."""
+    """Method, EAF -> the objective of a network that is sure of half of the unlabeled images.
 
-    def make(key: str, eaf: bool, change: Any = lambda batch: batch) -> tuple[nn.Module, Objective]:
+    The method has seen some batches before: a memory may teach nothing while it is empty.
+    """
+
+    def make(
+        key: str,
+        eaf: bool,
+        change: Any = lambda batch: batch,
+        clock: Clock = LATE,
+        **options: Any,
+    ) -> tuple[nn.Module, Objective]:
         torch.manual_seed(0)
         model = learned(eaf).train()
-        algorithm = ALGORITHMS[key](problem, model)
+        algorithm = ALGORITHMS[key](problem, model, **options)
+        for seed in range(4, 8):
+            algorithm.loss(new_batch(algorithm.views, seed), model, clock)
         batch = change(new_batch(algorithm.views, 3))
-        return model, algorithm.loss(batch, model, LATE)
+        return model, algorithm.loss(batch, model, clock)
 
     return make
 
@@ -147,13 +161,78 @@ def test_losses_stay_finite_in_bfloat16(key, eaf, look):
 
 @every_method
 @with_and_without_eaf
-def test_every_term_teaches_the_network_once_pseudo_labels_are_confident(key, eaf, look):
-    model, objective = look(key, eaf)
+@pytest.mark.parametrize("clock", [MIDDLE, LATE], ids=["middle", "late"])
+def test_every_term_teaches_the_network_once_pseudo_labels_are_confident(key, eaf, clock, look):
+    model, objective = look(key, eaf, clock=clock)
     parameters = list(model.parameters())
     for name, term in objective.terms.items():
         assert term.shape == ()
         found = torch.autograd.grad(term, parameters, retain_graph=True, allow_unused=True)
         assert any(g is not None and g.abs().max() > 1e-8 for g in found), name
+
+
+@pytest.mark.parametrize("key", pseudo_labeling)
+@pytest.mark.parametrize("category", ["replace", "add"])
+def test_the_ambiguous_loss_teaches_under_the_methods_own_mask(key, category, look):
+    _, plain = look(key, True)
+    model, objective = look(key, True, category=category)
+    assert set(objective.terms) - set(plain.terms) == {"category"}
+    assert set(plain.terms) - set(objective.terms) == (
+        {"pseudo"} if category == "replace" else set()
+    )
+    for name in set(plain.terms) & set(objective.terms):
+        assert torch.equal(plain.terms[name], objective.terms[name]), name
+    assert torch.equal(plain.watch["mask"], objective.watch["mask"])
+    found = torch.autograd.grad(objective.terms["category"], list(model.parameters()))
+    assert any(g.abs().max() > 1e-8 for g in found)
+
+
+class Tally:
+    """Images that passed forward without, and back with gradient; shared by copies of a network."""
+
+    def __init__(self) -> None:
+        self.forward_only = self.backward = 0
+
+    def __deepcopy__(self, _: object) -> Tally:
+        return self
+
+
+class Counted(nn.Module):
+    """A backbone that counts the images that pass through it."""
+
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.tally = Tally()
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.backbone(images)
+        if features.requires_grad:
+            features.register_hook(lambda gradient: self._count_backward(len(gradient)))
+        else:
+            self.tally.forward_only += len(images)
+        return features
+
+    def _count_backward(self, number: int) -> None:
+        self.tally.backward += number
+
+
+@every_method
+@pytest.mark.parametrize("clock", [MIDDLE, LATE], ids=["middle", "late"])
+def test_it_makes_the_passes_that_it_says_and_no_others(key, clock, problem, learned, new_batch):
+    model = learned(True).train()
+    model.backbone = Counted(model.backbone)
+    tally = model.backbone.tally
+    algorithm = ALGORITHMS[key](problem, model)
+    batch = new_batch(algorithm.views, 3)
+    algorithm.loss(batch, model, clock).total.backward()
+
+    labeled, forward, backward = registry.method(key).passes
+    b_l, b_u = len(batch.labeled.index), len(batch.unlabeled.index)
+    said = labeled * b_l + backward * b_u
+    assert tally.forward_only + tally.backward == said + forward * b_u
+    # A term that ends before the run does saves its backward passes from then on.
+    assert tally.backward == said if clock is MIDDLE else tally.backward <= said
 
 
 @every_method
@@ -202,6 +281,11 @@ def test_nothing_else_changes_without_being_saved(key, new_run):
     for name, module in modules.items():
         if type(module).get_extra_state is nn.Module.get_extra_state:
             assert plain_attributes(module) == before[name], name
+
+
+@every_method
+def test_it_says_what_it_remembers(key, new_run):
+    assert bool(registry.method(key).state) == bool(new_run(key, False).algorithm.state_dict())
 
 
 @every_method
@@ -340,6 +424,20 @@ def test_its_docstring_has_an_equation(key):
     text = ALGORITHMS[key].__doc__
     assert text is not None
     assert " L = " in text
+
+
+@pytest.mark.parametrize("key", [k for k in sorted(ALGORITHMS) if ALGORITHMS[k].views.unlabeled])
+def test_its_docstring_tells_of_batch_norm_and_of_deviations(key):
+    told = " ".join(inspect.getdoc(c) or "" for c in ALGORITHMS[key].__mro__)
+    assert "Batch-norm: " in told
+    assert "Deviations from the " in told
+
+
+@every_method
+def test_it_never_waits_for_the_device(key):
+    tree = ast.parse(inspect.getsource(inspect.getmodule(ALGORITHMS[key])))
+    called = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    assert not called & {"item", "tolist", "cpu", "cuda", "numpy", "nonzero", "unique", "bincount"}
 
 
 def test_an_unlabeled_batch_has_no_place_for_labels():

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from leaf_fer import registry
 from leaf_fer.config import write_yaml
 from leaf_fer.data import synthetic
 from leaf_fer.engine.loop import Diverged, Interrupted
@@ -205,10 +206,20 @@ def test_a_collapse_is_a_visible_warning(tiny, tmp_path, capsys):
     assert any("warning" in line for line in RunFolder(tmp_path / "run").lines())
 
 
-@pytest.mark.parametrize("method", ["supervised", "leaf", "leaf_literal", "leaf_release"])
-def test_every_method_trains_in_bfloat16_too(tiny, tmp_path, method):
-    result = execute(tiny(method=method, precision="bfloat16", steps=2), tmp_path / "run")
+@pytest.mark.parametrize("method", sorted(registry.methods()))
+def test_every_method_trains_in_bfloat16_with_eaf(tiny, tmp_path, method):
+    config = tiny(
+        method=method, eaf="semantic,instance", precision="bfloat16", steps=4, epoch_steps=2
+    )
+    result = execute(config, tmp_path / "run")
     assert 0 <= result["balanced_accuracy"] <= 1
+    losses = [line["loss"] for line in RunFolder(tmp_path / "run").lines() if "loss" in line]
+    assert bool(registry.method(method).views[1]) == any(len(terms) > 1 for terms in losses)
+
+
+def test_an_option_can_change_the_views(tiny, tmp_path):
+    execute(tiny(method="adamatch", strong_labeled=False, steps=2), tmp_path / "run")
+    assert (tmp_path / "run" / "metrics.json").exists()
 
 
 def test_interrupting_twice_stops_at_once():

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from leaf_fer.algorithms.pseudo_label import PseudoLabel
+from leaf_fer.types import Clock, Objective
+
+from .saying import (
+    KNOWN,
+    LATE,
+    START,
+    TARGET,
+    WEAK,
+    Says,
+    ambiguous,
+    batch_of,
+    close,
+    gradient,
+    problem_of,
+    same,
+    statistics_after,
+)
+
+LATER = {"threshold": 0.95, "weight": 1.0, "ramp_start": 0.0, "ramp_end": 0.4}
+"""The options of later evaluations, which the vectors of the specification are made with."""
+
+
+def make(**options: object) -> PseudoLabel:
+    return PseudoLabel(problem_of(), Says(), **{**LATER, **options})
+
+
+def objective(clock: Clock = LATE, **options: object) -> Objective:
+    return make(**options).loss(batch_of([WEAK]), Says(), clock)
+
+
+def pseudo(clock: Clock = LATE, **options: object) -> Tensor:
+    return objective(clock, **options).terms["pseudo"]
+
+
+class TestPseudoLabels:
+    def test_they_give_the_vector_of_the_specification(self):
+        close(pseudo(), 0.011992)
+
+    @pytest.mark.parametrize(("row", "expected"), list(enumerate([0.035976, 0.094923, 0.494947])))
+    def test_every_sample_costs_what_the_specification_says(self, row, expected):
+        found = make(threshold=0.0).loss(batch_of([WEAK[row : row + 1]]), Says(), LATE)
+        close(found.terms["pseudo"], expected)
+
+    def test_one_of_three_is_confident(self):
+        close(objective().watch["mask"], 1 / 3)
+
+    def test_without_a_threshold_all_count(self):
+        close(pseudo(threshold=0.0), (0.035976 + 0.094923 + 0.494947) / 3)
+
+    def test_the_threshold_is_inclusive(self):
+        confidence = torch.tensor(WEAK).softmax(1)[1].max().item()
+        close(objective(threshold=confidence).watch["mask"], 2 / 3)
+
+    def test_a_weight_multiplies_the_term(self):
+        close(pseudo(weight=3.0), 3 * 0.011992)
+
+    def test_their_gradient_is_that_of_a_constant_label(self):
+        batch = batch_of([WEAK])
+        found = gradient(make().loss(batch, Says(), LATE).terms["pseudo"], batch.unlabeled.weak[0])
+        p = torch.tensor(WEAK).softmax(1)
+        close(found[0], (p[0] - torch.tensor([1.0, 0, 0])) / 3)
+
+    def test_masked_samples_have_no_gradient(self):
+        batch = batch_of([WEAK])
+        found = gradient(make().loss(batch, Says(), LATE).terms["pseudo"], batch.unlabeled.weak[0])
+        assert not found[1:].any()
+
+    def test_label_and_prediction_come_from_one_pass(self):
+        model = Says()
+        make().loss(batch_of([WEAK]), model, LATE)
+        assert model.sizes == [2, 3]
+        assert model.grad_enabled == [True, True]
+
+
+class TestRamp:
+    @pytest.mark.parametrize(("step", "share"), [(0, 0), (10, 0.25), (40, 1), (90, 1)])
+    def test_later_evaluations_grow_from_the_first_step(self, step, share):
+        close(pseudo(Clock(step, 100, 10)), share * 0.011992)
+
+    @pytest.mark.parametrize(
+        ("step", "share"), [(0, 0), (10, 0), (35, 0.5), (60, 1), (61, 1), (99, 1)]
+    )
+    def test_the_paper_waits_and_then_grows_to_3(self, step, share):
+        algorithm = PseudoLabel(problem_of(), Says())
+        found = algorithm.loss(batch_of([WEAK]), Says(), Clock(step, 100, 10)).terms["pseudo"]
+        close(found, 3 * share * (0.035976 + 0.094923 + 0.494947) / 3)
+
+    @pytest.mark.parametrize(("step", "share"), [(0, 0), (49, 0), (50, 1), (51, 1)])
+    def test_a_ramp_that_ends_where_it_starts_is_a_step(self, step, share):
+        found = pseudo(Clock(step, 100, 10), ramp_start=0.5, ramp_end=0.5)
+        close(found, share * 0.011992)
+
+    def test_a_ramp_that_ends_with_the_start_of_the_run_is_none(self):
+        close(pseudo(START, ramp_start=0.0, ramp_end=0.0), 0.011992)
+
+    def test_a_ramp_that_ends_before_it_starts_is_refused(self):
+        with pytest.raises(ValueError, match=r"ramp_start <= ramp_end, got 0\.5 and 0\.4"):
+            make(ramp_start=0.5, ramp_end=0.4)
+
+
+class TestPasses:
+    def test_the_labeled_term_is_the_mean_cross_entropy(self):
+        expected = F.cross_entropy(torch.tensor(KNOWN), torch.tensor(TARGET))
+        close(objective().terms["supervised"], expected)
+
+    def test_only_the_labeled_pass_moves_running_statistics(self, problem, new_model, new_batch):
+        model = new_model().train()
+        batch = new_batch(PseudoLabel.views)
+        expected = statistics_after(model, batch.labeled.weak[0])
+        PseudoLabel(problem, model).loss(batch, model, LATE)
+        assert same(list(model.buffers()), expected)
+
+
+class TestCategory:
+    MASK = (1.0, 0.0, 0.0)
+
+    def test_by_default_there_is_none(self):
+        assert set(objective().terms) == {"supervised", "pseudo"}
+
+    def test_it_replaces_the_pseudo_labels(self):
+        terms = objective(category="replace").terms
+        assert set(terms) == {"supervised", "category"}
+        close(terms["category"], ambiguous(WEAK, WEAK, self.MASK))
+
+    def test_it_has_mask_and_weight_of_the_method(self):
+        terms = objective(category="replace", weight=2.0, threshold=0.5).terms
+        close(terms["category"], 2 * ambiguous(WEAK, WEAK, (1.0, 1.0, 1.0)))
+
+    def test_it_has_the_ramp_of_the_method(self):
+        terms = objective(Clock(10, 100, 10), category="replace").terms
+        close(terms["category"], 0.25 * ambiguous(WEAK, WEAK, self.MASK))
+
+    def test_it_can_be_added(self):
+        terms = objective(category="add", mass=0.97).terms
+        assert set(terms) == {"supervised", "pseudo", "category"}
+        close(terms["pseudo"], 0.011992)
+        close(terms["category"], ambiguous(WEAK, WEAK, self.MASK, 0.97))
+
+    def test_without_mass_it_is_the_cross_entropy_with_the_pseudo_label(self):
+        close(objective(category="replace", mass=0.0).terms["category"], 0.011992)
