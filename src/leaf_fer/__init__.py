@@ -8,15 +8,18 @@ Example:
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from leaf_fer import functional
+    from leaf_fer.models import attach_eaf
     from leaf_fer.predict import Predictor, load
     from leaf_fer.run import train
 
-__all__ = ["Predictor", "load", "train"]
+__all__ = ["Predictor", "attach_eaf", "functional", "load", "train"]
 
 
 def __getattr__(name: str) -> Any:
@@ -25,6 +28,12 @@ def __getattr__(name: str) -> Any:
         from leaf_fer import predict
 
         return getattr(predict, name)
+    if name == "attach_eaf":
+        from leaf_fer import models
+
+        return models.attach_eaf
+    if name == "functional":
+        return importlib.import_module("leaf_fer.functional")
     if name == "train":
         from leaf_fer import run
 

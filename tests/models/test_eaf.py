@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
@@ -428,3 +429,12 @@ class TestLoad:
         with torch.no_grad():
             eaf(-torch.ones(4, 1))
         assert eaf.penalty is before
+
+    def test_a_copy_does_without_the_penalty_and_its_graph(self):
+        eaf = self.fixed(balance=1.0)
+        eaf(torch.ones(4, 1))
+        twin = copy.deepcopy(eaf)
+        assert twin.penalty is None
+        assert eaf.penalty is not None
+        torch.testing.assert_close(twin(torch.ones(4, 1)), eaf(torch.ones(4, 1)))
+        torch.testing.assert_close(twin.penalty, eaf.penalty)

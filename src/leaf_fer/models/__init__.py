@@ -1,6 +1,7 @@
 """What ships: the classifier and its parts."""
 
 from leaf_fer.models.architecture import Architecture, build_classifier
+from leaf_fer.models.attachment import EAFHead, attach_eaf
 from leaf_fer.models.classifier import Classifier
 from leaf_fer.models.eaf import EAF
 from leaf_fer.models.forward import frozen_statistics, guess, single_precision, together
@@ -11,6 +12,8 @@ __all__ = [
     "Architecture",
     "Card",
     "Classifier",
+    "EAFHead",
+    "attach_eaf",
     "build_classifier",
     "frozen_statistics",
     "guess",

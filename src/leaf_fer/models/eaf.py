@@ -6,7 +6,7 @@ Shape letters: B batch, W width of the input, E experts, K experts kept, h hidde
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -204,6 +204,10 @@ class EAF(nn.Module):
             chances = weights.clamp_min(limits.tiny).log().masked_fill(weights == 0, limits.min)
             return (answers + chances.unsqueeze(2)).logsumexp(dim=1)
         return (weights.unsqueeze(2) * answers).sum(dim=1)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the graph of the latest batch out of copies: it cannot be copied."""
+        return {**self.__dict__, "penalty": None}
 
     def _observe(self, weights: Tensor) -> None:
         """Keep what the gate did, so that experts that are never used can be seen."""
