@@ -1,12 +1,15 @@
 """All methods on FERPlus with 400 labels, small enough for two CPU cores in two hours.
 
     python benchmarks/ferplus_cpu.py PATH [--methods fixmatch leaf ...]
+    python benchmarks/ferplus_cpu.py PATH --checks
     python benchmarks/ferplus_cpu.py --table
 
 PATH is FERPlus in its official layout. Start it twice, each with OMP_NUM_THREADS=1, to use two
 cores: a method that another process trains is skipped, and so is one that is finished; one that was
-cut off goes on where it stopped. Every finished run is a line of results/ferplus_cpu.jsonl, from
-which --table writes results/ferplus_cpu.md. The test part is never touched: numbers are of Valid.
+cut off goes on where it stopped. Every finished run is a line of results/ferplus_cpu.jsonl, of
+which --table writes results/ferplus_cpu.md. --checks runs CHECKS, methods with options other than
+their defaults, to find out why one does badly; they get a table of their own. The test part is not
+touched: numbers are of Valid.
 """
 
 from __future__ import annotations
@@ -44,6 +47,12 @@ SETTINGS: dict[str, Any] = {
 }
 
 
+CHECKS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("remixmatch", {"ramp": 0.015625}),
+    ("vat", {"radius": 1.0}),
+)
+
+
 def commit() -> str:
     """The commit that is checked out, marked if files differ from it."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
@@ -52,10 +61,15 @@ def commit() -> str:
     ).stdout.strip()
 
 
-def run(path: str, method: str, loaded: str) -> dict[str, Any]:
+def words(options: dict[str, Any]) -> str:
+    """Options as one would type them."""
+    return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in options.items())
+
+
+def run(path: str, method: str, options: dict[str, Any], loaded: str) -> dict[str, Any]:
     """Train one method, or finish it, and return its record."""
-    out = RUNS / method
-    config = configure({"data": f"ferplus:{path}", "method": method, **SETTINGS})
+    out = RUNS / f"{method} {words(options)}".strip().replace(" ", "_")
+    config = configure({"data": f"ferplus:{path}", "method": method, **SETTINGS, **options})
     begun = RunFolder(out).started
     note = out / "commit.txt"
     if not begun:
@@ -65,6 +79,7 @@ def run(path: str, method: str, loaded: str) -> dict[str, Any]:
     watched = [line["watch"] for line in RunFolder(out).lines() if "mask" in line.get("watch", {})]
     return {
         "method": method,
+        "options": options,
         "commit": note.read_text(),
         "machine": f"{platform.machine()}, {torch.get_num_threads()} CPU thread(s)",
         "settings": {**config.to_dict(), "data": "ferplus"},  # a path says nothing to anybody else
@@ -74,32 +89,40 @@ def run(path: str, method: str, loaded: str) -> dict[str, Any]:
     }
 
 
-def records() -> dict[str, dict[str, Any]]:
-    """All finished runs by method, in the order of the methods."""
+def records() -> dict[tuple[str, str], dict[str, Any]]:
+    """All finished runs by method and options, in the order of the methods, then of the checks."""
     if not RECORDS.exists():
         return {}
-    found = [json.loads(line) for line in RECORDS.read_text().splitlines()]
-    by_method = {record["method"]: record for record in found}
-    return {method: by_method[method] for method in METHODS if method in by_method}
+    lines = [json.loads(line) for line in RECORDS.read_text().splitlines()]
+    found = {(r["method"], words(r["options"])): r for r in lines}
+    order = [(m, "") for m in METHODS] + [(m, words(o)) for m, o in CHECKS]
+    return {key: found[key] for key in order if key in found}
 
 
-def table() -> str:
-    """The records as a table in Markdown."""
-    rows = [
+def rows(found: dict[tuple[str, str], dict[str, Any]]) -> str:
+    """Some records as a table in Markdown."""
+    lines = [
         "| method | balanced | overall | balanced, best epoch | mask | largest class | seconds "
         "| cost |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    found = records()
-    for method, r in found.items():
+    for (method, options), r in found.items():
         best = next(o for o in r["others"] if o["selection"] == "best-on-validation")
         name, share = max(r["predicted_shares"].items(), key=lambda item: item[1])
         kept = "-" if r["kept"] is None else f"{100 * r['kept']:.0f} %"
-        rows.append(
-            f"| {method} | {100 * r['balanced_accuracy']:.2f} | {100 * r['overall_accuracy']:.2f} "
-            f"| {100 * best['balanced_accuracy']:.2f} | {kept} | {name} {100 * share:.0f} % "
+        name_and_options = f"{method} `{options}`" if options else method
+        lines.append(
+            f"| {name_and_options} | {100 * r['balanced_accuracy']:.2f} "
+            f"| {100 * r['overall_accuracy']:.2f} | {100 * best['balanced_accuracy']:.2f} "
+            f"| {kept} | {name} {100 * share:.0f} % "
             f"| {r['seconds']:.0f} | {described(method).cost:.1f} |"
         )
+    return "\n".join(lines) + "\n"
+
+
+def table() -> str:
+    """The records as a page in Markdown."""
+    found = records()
     r = next(iter(found.values()))
     s = r["settings"]
     head = (
@@ -121,7 +144,15 @@ def table() -> str:
         f"[{RECORDS.name}]({RECORDS.name}); commit "
         f"{', '.join(sorted({r['commit'] for r in found.values()}))}.\n\n"
     )
-    return head + "\n".join(rows) + "\n"
+    plain = {key: record for key, record in found.items() if not key[1]}
+    checks = {key: record for key, record in found.items() if key[1]}
+    page = head + rows(plain)
+    if checks:
+        page += (
+            "\n## Looked into\n\nThe same with other options, to find out why a method does badly; "
+            f"see [docs/methods.md](../docs/methods.md).\n\n{rows(checks)}"
+        )
+    return page
 
 
 def main() -> None:
@@ -129,15 +160,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("path", nargs="?")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
+    parser.add_argument("--checks", action="store_true")
     parser.add_argument("--table", action="store_true")
     command = parser.parse_args()
     loaded = commit()  # now: files may change while this runs, but not the code that is loaded
-    costly_first = sorted(command.methods, key=lambda m: -described(m).cost)
-    for method in costly_first if not command.table else ():
-        if method in records():
+    cells = CHECKS if command.checks else [(method, {}) for method in command.methods]
+    costly_first = sorted(cells, key=lambda cell: -described(cell[0]).cost)
+    for method, options in costly_first if not command.table else ():
+        if (method, words(options)) in records():
             continue
         try:
-            record = run(command.path, method, loaded)
+            record = run(command.path, method, options, loaded)
         except UserError as error:  # another process has the folder
             print(error)
             continue
