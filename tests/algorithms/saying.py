@@ -1,4 +1,4 @@
-"""Networks that say what they are told, and the numbers that the specification has them say."""
+"""A network that says what it is told, and the numbers that the specification has it say."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ KNOWN_STRONG = [[1.2, 0.7, 0], [0.1, 0.9, -0.3]]
 TARGET = [0, 2]
 
 START, LATE = Clock(0, 100, 10), Clock(90, 100, 10)
-"""The first step of a run, and one at which every ramp has ended."""
+"""The first step of a run, and one in its last epoch, at which every ramp has ended."""
 
 
 class Says(nn.Module):
     """A network whose images are its logits, followed by its features if there are more numbers.
 
     Attributes:
+        width: features that an algorithm is told to expect.
         seen: the images of every pass.
         grad_enabled: whether each pass kept a graph.
     """
@@ -53,14 +54,27 @@ class Says(nn.Module):
         return [len(images) for images in self.seen]
 
 
-def problem_of(classes: int = 3, prior: Sequence[float] = ()) -> Problem:
+def problem_of(
+    classes: int = 3,
+    num_labeled: int = 4,
+    num_unlabeled: int = 20,
+    *,
+    prior: Sequence[float] = (),
+) -> Problem:
     shares = torch.tensor(prior) if prior else torch.ones(classes) / classes
-    return Problem(classes, 20, 40, shares)
+    return Problem(classes, num_labeled, num_unlabeled, shares)
 
 
-def view(rows: Rows) -> Tensor:
-    """Images of their own, so that each view has a gradient of its own."""
-    return torch.as_tensor(rows, dtype=torch.float32).clone().requires_grad_()
+def logits_of(probabilities: Rows) -> Tensor:
+    """Logits whose softmax these are."""
+    return torch.as_tensor(probabilities).log()
+
+
+def view(logits: Rows, features: Rows | None = None) -> Tensor:
+    """Images of their own that say this, so that each view has a gradient of its own."""
+    said = [logits] if features is None else [logits, features]
+    numbers = [torch.as_tensor(rows, dtype=torch.float32).detach() for rows in said]
+    return torch.cat(numbers, dim=1).requires_grad_()
 
 
 def batch_of(
@@ -70,21 +84,27 @@ def batch_of(
     known: Rows = KNOWN,
     known_strong: Rows | None = None,
     target: Sequence[int] = TARGET,
+    index: Sequence[int] = (),
+    row: Sequence[int] = (),
 ) -> Batch:
-    """Unlabeled views, then labeled images with their classes -> what a step sees."""
+    """Unlabeled views, then labeled images with their classes -> what a step sees.
+
+    Labeled images have this ``index`` in their set, the others this ``row`` in theirs; without,
+    both are counted from 0.
+    """
     labeled = Labeled(
-        torch.arange(len(target)),
+        torch.tensor(index or range(len(target))),
         torch.tensor(target),
         weak=(view(known),),
         strong=() if known_strong is None else (view(known_strong),),
     )
-    index = torch.arange(len(weak[0]))
-    return Batch(labeled, Unlabeled(index, tuple(map(view, weak)), tuple(map(view, strong))))
+    rows = torch.tensor(row or range(len(weak[0])), dtype=torch.int64)
+    return Batch(labeled, Unlabeled(rows, tuple(map(view, weak)), tuple(map(view, strong))))
 
 
-def close(found: Tensor, expected: float | list[float] | list[list[float]] | Tensor) -> None:
+def close(found: Tensor, expected: float | Sequence[float] | Rows) -> None:
     expected = torch.as_tensor(expected, dtype=torch.float32)
-    torch.testing.assert_close(found.detach().float(), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(found.detach(), expected, atol=1e-5, rtol=1e-5)
 
 
 def gradient(term: Tensor, images: Tensor) -> Tensor | None:
@@ -100,14 +120,16 @@ def targets(term: Tensor, logits: Tensor) -> Tensor:
     return logits.detach().softmax(dim=1) - len(logits) * found
 
 
-def ambiguous(logits: Rows, belief: Rows, mask: Sequence[float], mass: float = 0.9) -> Tensor:
-    """LEAF's ambiguous loss of logits, averaged over the batch under a mask.
+def ambiguous(
+    logits: Rows, belief: Rows, mask: Sequence[float] | Tensor, mass: float = 0.9
+) -> Tensor:
+    """LEAF's ambiguous loss of logits, averaged over the whole batch under a mask.
 
     The positive classes are those of the prediction ``softmax(belief)``.
     """
     positive = fn.candidate_set(torch.as_tensor(belief).softmax(dim=1), mass)
     cost = fn.ambiguous_loss(torch.as_tensor(logits), positive)
-    return (torch.tensor(mask) * cost).mean()
+    return (torch.as_tensor(mask) * cost).mean()
 
 
 def statistics_after(model: nn.Module, images: Tensor) -> list[Tensor]:

@@ -9,7 +9,18 @@ from leaf_fer import functional as fn
 from leaf_fer.algorithms.adacm import AdaCM
 from leaf_fer.types import Clock, Labeled, Views
 
-from .stated import CLOCK, STRONG, Says, batch, close, logits_of, problem, pulled, view
+from .saying import (
+    KNOWN,
+    START,
+    STRONG,
+    Says,
+    ambiguous,
+    batch_of,
+    close,
+    logits_of,
+    problem_of,
+    view,
+)
 
 # spec 3.17
 FIRST = [[1, 0.5, 0.1], [0.4, 1, 0.3], [0.2, 0.6, 1]]
@@ -25,7 +36,7 @@ MASK = [1.0, 0, 1]
 
 
 def make(**options) -> AdaCM:
-    algorithm = AdaCM(problem(), Says(width=3), **options)
+    algorithm = AdaCM(problem_of(), Says(), **options)
     if "floor" not in options:
         # Just below what the third image says, which rounds either way.
         algorithm.thresholds.threshold.fill_(0.8 - 1e-6)
@@ -37,12 +48,12 @@ def data():
         view(logits_of(guess), features)
         for guess, features in zip(GUESSES, (FIRST, SECOND), strict=True)
     ]
-    known = view([[1, 0.5, -0.2], [0.1, 0.3, 0.8]], torch.ones(2, 3))
-    return batch(weak, view(STRONG, torch.ones(3, 3)), known=known)
+    known = view(KNOWN, torch.ones(2, 3))
+    return batch_of(weak, [view(STRONG, torch.ones(3, 3))], known=known)
 
 
 def run(algorithm: AdaCM, batch) -> dict[str, Tensor]:
-    return algorithm.loss(batch, Says(width=3), CLOCK).terms
+    return algorithm.loss(batch, Says(), START).terms
 
 
 def costs(labels: list[int]) -> Tensor:
@@ -85,13 +96,13 @@ class TestThresholds:
     def test_after_an_epoch_they_are_those_of_the_specification(self, confidence, epoch, expected):
         algorithm = make(floor=0.8)
         clock = Clock(step=800 * epoch, total_steps=16000, epoch_steps=800)
-        algorithm.after_epoch(Says(width=3), self.labeled(confidence), clock)
+        algorithm.after_epoch(Says(), self.labeled(confidence), clock)
         close(algorithm.thresholds.threshold, [expected, expected, 0.8])
 
     def test_they_start_at_the_floor(self):
         close(make(floor=0.8).thresholds.threshold, [0.8] * 3)
         close(make(floor=0.3).thresholds.threshold, [0.3] * 3)
-        close(AdaCM(problem(), Says()).thresholds.threshold, [0.8] * 3)
+        close(AdaCM(problem_of(), Says()).thresholds.threshold, [0.8] * 3)
 
     def test_a_step_does_not_move_them(self):
         algorithm = make()
@@ -107,7 +118,7 @@ class TestThresholds:
 
 class TestConfident:
     def test_labels_and_mask_come_from_mean_probabilities(self):
-        objective = make().loss(data(), Says(width=3), CLOCK)
+        objective = make().loss(data(), Says(), START)
         close(objective.watch["mask"], 2 / 3)
         close(objective.terms["pseudo"], costs([0, 1, 2])[[0, 2]].sum() / 3)
 
@@ -116,16 +127,16 @@ class TestConfident:
         assert guesses.log().mean(0).argmax() == 0
         assert guesses.mean(0).argmax() == 1
         weak = [view(guess.log()[None], FIRST[:1]) for guess in guesses]
-        both = batch(weak, view(STRONG[:1], FIRST[:1]), known=view(STRONG[:2], FIRST[:2]))
+        both = batch_of(weak, [view(STRONG[:1], FIRST[:1])], known=view(KNOWN, FIRST[:2]))
         close(run(make(floor=0.4), both)["pseudo"], costs([1, 1, 1])[0])
 
     def test_a_confidence_equal_to_the_threshold_counts(self):
         sure = logits_of(GUESSES[0]).softmax(1)[1:2]
         weak = [view(sure.log(), FIRST[:1])] * 2
-        same = batch(weak, view(STRONG[:1], FIRST[:1]), known=view(STRONG[:2], FIRST[:2]))
+        same = batch_of(weak, [view(STRONG[:1], FIRST[:1])], known=view(KNOWN, FIRST[:2]))
         algorithm = make(floor=0.0)
         algorithm.thresholds.threshold.fill_(sure.log().softmax(1).max().item())
-        assert algorithm.loss(same, Says(width=3), CLOCK).watch["mask"] == 1
+        assert algorithm.loss(same, Says(), START).watch["mask"] == 1
 
     def test_pseudo_labels_teach_the_strong_view_alone(self):
         batch = data()
@@ -206,13 +217,13 @@ class TestContrast:
 
     @pytest.mark.parametrize(("contrast", "graph"), [(0.1, True), (0.0, False)])
     def test_without_weight_the_weak_views_have_no_backward_pass(self, contrast, graph):
-        model = Says(width=3)
-        self.rejecting(contrast=contrast).loss(data(), model, CLOCK)
+        model = Says()
+        self.rejecting(contrast=contrast).loss(data(), model, START)
         assert model.grad_enabled == [graph, graph, True]
 
     def test_without_weight_no_gradient_reaches_the_weak_views(self):
         batch = data()
-        self.rejecting(contrast=0.0).loss(batch, Says(width=3), CLOCK).total.backward()
+        self.rejecting(contrast=0.0).loss(batch, Says(), START).total.backward()
         assert all(v.grad is None for v in batch.unlabeled.weak)
 
     def test_without_weight_the_other_terms_are_the_same(self):
@@ -228,7 +239,7 @@ class TestCategory:
         algorithm = make(category="replace", mass=0.85, weight=2.0)
         algorithm.thresholds.threshold.copy_(torch.tensor(thresholds))
         terms = run(algorithm, data())
-        expected = pulled(torch.tensor(STRONG), torch.tensor(BELIEF), torch.tensor(mask), 0.85)
+        expected = ambiguous(STRONG, logits_of(BELIEF), mask, 0.85)
         close(terms["category"], 2 * expected)
         assert set(terms) == {"supervised", "category", "contrast"}
 
@@ -241,7 +252,7 @@ class TestCategory:
 
 
 def test_the_total_is_the_sum_of_the_terms():
-    objective = make().loss(data(), Says(width=3), CLOCK)
+    objective = make().loss(data(), Says(), START)
     assert set(objective.terms) == {"supervised", "pseudo", "contrast"}
     close(objective.total, sum(objective.terms.values()))
 
@@ -251,7 +262,7 @@ def test_it_asks_for_two_weak_views():
 
 
 def test_its_weights_are_those_of_the_specification():
-    algorithm = AdaCM(problem(), Says())
+    algorithm = AdaCM(problem_of(), Says())
     assert (algorithm.supervised_weight, algorithm.weight, algorithm.contrast) == (0.5, 1, 0.1)
     assert algorithm.temperature == 0.07
 

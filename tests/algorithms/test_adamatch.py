@@ -6,9 +6,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from leaf_fer.algorithms.adamatch import AdaMatch
-from leaf_fer.types import Clock, Output, Views
+from leaf_fer.types import Batch, Clock, Output, Views
 
-from .stated import STRONG, Says, batch, close, logits_of, problem, pulled, view
+from .saying import (
+    KNOWN_STRONG,
+    LATE,
+    STRONG,
+    Says,
+    ambiguous,
+    batch_of,
+    close,
+    logits_of,
+    problem_of,
+)
 
 # spec 1.11 and 3.13
 LABELED = [[0.9, 0.06, 0.04], [0.6, 0.3, 0.1]]
@@ -20,27 +30,19 @@ ALIGNED = [
     [0.343988, 0.595547, 0.060465],
     [0.080621, 0.191920, 0.727459],
 ]
-KNOWN_STRONG = [[1, 0, 0.5], [0.2, 0.9, 0.4]]
-
-END = Clock(step=90, total_steps=100, epoch_steps=20)
-"""After the ramp."""
 
 
 def make(**options) -> AdaMatch:
-    return AdaMatch(problem(), Says(), **options)
+    return AdaMatch(problem_of(), Says(), **options)
 
 
-def data(**changes):
-    return batch(
-        view(logits_of(UNLABELED)),
-        view(STRONG),
-        known=view(logits_of(LABELED)),
-        known_strong=view(KNOWN_STRONG),
-        **changes,
-    )
+def data(known=LABELED, **changes):
+    """A batch whose labeled images say these probabilities in the weak view."""
+    changes = {"known_strong": KNOWN_STRONG, **changes}
+    return batch_of([logits_of(UNLABELED)], [STRONG], known=logits_of(known), **changes)
 
 
-def run(algorithm: AdaMatch, batch, clock: Clock = END) -> dict[str, Tensor]:
+def run(algorithm: AdaMatch, batch, clock: Clock = LATE) -> dict[str, Tensor]:
     return algorithm.loss(batch, Says(), clock).terms
 
 
@@ -66,13 +68,13 @@ class Crowded(nn.Module):
 class TestThreshold:
     @pytest.mark.parametrize(("threshold", "expected"), [(0.9, 0.675), (0.95, 0.7125)])
     def test_it_is_that_of_the_specification(self, threshold, expected):
-        watch = make(threshold=threshold).loss(data(), Says(), END).watch
+        watch = make(threshold=threshold).loss(data(), Says(), LATE).watch
         close(watch["threshold"], expected)
 
     @pytest.mark.parametrize("threshold", [0.9, 0.95])
     def test_the_mask_is_that_of_the_specification(self, threshold):
         batch = data()
-        objective = make(threshold=threshold).loss(batch, Says(), END)
+        objective = make(threshold=threshold).loss(batch, Says(), LATE)
         close(objective.watch["mask"], 2 / 3)
         objective.terms["pseudo"].backward()
         learns = batch.unlabeled.strong[0].grad.any(1)
@@ -83,35 +85,24 @@ class TestThreshold:
         algorithm = make()
         for _ in range(3):
             algorithm.align(torch.tensor(LABELED))
-        close(algorithm.loss(data(), Says(), END).watch["threshold"], 0.675)
+        close(algorithm.loss(data(), Says(), LATE).watch["threshold"], 0.675)
 
     def test_it_knows_the_latest_batch_only(self):
         algorithm = make()
         for sure in ([[0.99, 0.005, 0.005]] * 2, [[0.4, 0.3, 0.3]] * 2):
-            other = batch(
-                view(logits_of(UNLABELED)),
-                view(STRONG),
-                known=view(logits_of(sure)),
-                known_strong=view(KNOWN_STRONG),
-            )
-            run(algorithm, other)
-        close(algorithm.loss(data(), Says(), END).watch["threshold"], 0.675)
+            run(algorithm, data(sure))
+        close(algorithm.loss(data(), Says(), LATE).watch["threshold"], 0.675)
 
     def test_it_comes_from_the_weak_view(self):
-        one = make().loss(data(), Says(), END).watch["threshold"]
-        other = batch(
-            view(logits_of(UNLABELED)),
-            view(STRONG),
-            known=view(logits_of(LABELED)),
-            known_strong=view([[9, 0, 0], [0, 9, 0]]),
-        )
-        assert make().loss(other, Says(), END).watch["threshold"] == one
+        one = make().loss(data(), Says(), LATE).watch["threshold"]
+        other = data(known_strong=[[9, 0, 0], [0, 9, 0]])
+        assert make().loss(other, Says(), LATE).watch["threshold"] == one
 
     def test_it_is_inclusive(self):
         # Says the same of both images, and alignment keeps equal shares equal.
-        flat = batch(view([[0.0] * 3] * 2), view(STRONG[:2]), known=view([[0.0] * 3] * 2))
+        flat = batch_of([torch.zeros(2, 3)], [STRONG[:2]], known=torch.zeros(2, 3))
         algorithm = make(threshold=1.0, strong_labeled=False)
-        assert algorithm.loss(flat, Says(), END).watch["mask"] == 1
+        assert algorithm.loss(flat, Says(), LATE).watch["mask"] == 1
 
 
 class TestAlignment:
@@ -154,11 +145,16 @@ class TestAlignment:
 
 
 class TestInterpolation:
+    def pairs(self) -> Batch:
+        """Two images in every view, of which a network of two classes is told nothing."""
+        nothing = torch.zeros(2, 2)
+        return batch_of([nothing], [nothing], known=nothing, target=[0, 1])
+
     def interpolated(self, labeled: int = 1, **options) -> Tensor:
         model = Crowded(alone=[0.0, 3.0], among=[1.0, 2.0], few=labeled)
-        algorithm = AdaMatch(problem(2), model, strong_labeled=False, **options)
-        x = batch(view([[0.0] * 2]), view([[0.0] * 2]), known=view([[0.0] * 2] * labeled)).labeled
-        known, _ = algorithm.outputs(model, x, torch.zeros(2, 4))
+        algorithm = AdaMatch(problem_of(2), model, strong_labeled=False, **options)
+        x = batch_of([torch.zeros(1, 2)], known=torch.zeros(labeled, 2)).labeled
+        known, _ = algorithm.outputs(model, x, torch.zeros(2, 2))
         return known[0]
 
     def test_it_gives_the_vector_of_the_specification(self, monkeypatch):
@@ -181,19 +177,16 @@ class TestInterpolation:
 
     def test_both_passes_learn(self):
         model = Crowded(alone=[0.0, 3.0], among=[1.0, 2.0], few=2)
-        algorithm = AdaMatch(problem(2), model, strong_labeled=False)
-        images = [view([[0.0] * 2] * 2) for _ in range(3)]
-        terms = algorithm.loss(batch(*images[:2], known=images[2]), model, END).terms
-        terms["supervised"].backward()
+        algorithm = AdaMatch(problem_of(2), model, strong_labeled=False)
+        algorithm.loss(self.pairs(), model, LATE).terms["supervised"].backward()
         assert model.alone.grad.any()
         assert model.among.grad.any()
 
     def test_the_threshold_is_made_from_interpolated_predictions(self, monkeypatch):
         monkeypatch.setattr(torch, "rand_like", torch.ones_like)
         model = Crowded(alone=[0.0, 3.0], among=[1.0, 2.0], few=2)
-        algorithm = AdaMatch(problem(2), model, strong_labeled=False, threshold=1.0)
-        images = [view([[0.0] * 2] * 2) for _ in range(3)]
-        watch = algorithm.loss(batch(*images[:2], known=images[2]), model, END).watch
+        algorithm = AdaMatch(problem_of(2), model, strong_labeled=False, threshold=1.0)
+        watch = algorithm.loss(self.pairs(), model, LATE).watch
         close(watch["threshold"], torch.tensor([0.0, 3.0]).softmax(0).max())
 
     def test_it_changes_nothing_where_a_crowd_changes_nothing(self):
@@ -204,8 +197,8 @@ class TestInterpolation:
         states = []
         for interpolate in (True, False):
             model = new_model().train()
-            algorithm = AdaMatch(problem(4), model, interpolate=interpolate)
-            algorithm.loss(new_batch(algorithm.views, 0), model, END)
+            algorithm = AdaMatch(problem_of(4), model, interpolate=interpolate)
+            algorithm.loss(new_batch(algorithm.views, 0), model, LATE)
             states.append(model.backbone[1].state_dict())
         assert all(torch.equal(states[0][k], states[1][k]) for k in states[0])
         assert states[0]["num_batches_tracked"] == 2
@@ -215,7 +208,7 @@ class TestInterpolation:
     )
     def test_it_costs_one_pass(self, interpolate, passes):
         model = Says()
-        make(interpolate=interpolate).loss(data(), model, END)
+        make(interpolate=interpolate).loss(data(), model, LATE)
         assert model.grad_enabled == passes
 
 
@@ -235,7 +228,7 @@ class TestStrongLabeledView:
         assert AdaMatch.views == Views(labeled="ws", unlabeled="ws")
 
     def test_without_it_the_labeled_term_is_that_of_the_weak_view(self):
-        without = batch(view(logits_of(UNLABELED)), view(STRONG), known=view(logits_of(LABELED)))
+        without = data(known_strong=None)
         x = without.labeled
         expected = F.cross_entropy(x.weak[0][:, :3], x.target)
         close(run(make(strong_labeled=False), without)["supervised"], expected)
@@ -243,8 +236,8 @@ class TestStrongLabeledView:
     def test_without_it_no_other_view_is_read(self, new_model, new_batch):
         # Views that are not declared raise when they are read: see conftest.py.
         model = new_model().train()
-        algorithm = AdaMatch(problem(4), model, strong_labeled=False)
-        assert algorithm.loss(new_batch(algorithm.views, 0), model, END).total.isfinite()
+        algorithm = AdaMatch(problem_of(4), model, strong_labeled=False)
+        assert algorithm.loss(new_batch(algorithm.views, 0), model, LATE).total.isfinite()
 
 
 class TestRamp:
@@ -270,7 +263,7 @@ class TestCategory:
     def test_it_replaces_the_cross_entropy_under_the_same_mask(self, threshold, mask):
         algorithm = make(category="replace", mass=0.8, weight=2.0, threshold=threshold)
         terms = run(algorithm, data())
-        expected = pulled(torch.tensor(STRONG), torch.tensor(ALIGNED), torch.tensor(mask), 0.8)
+        expected = ambiguous(STRONG, logits_of(ALIGNED), mask, 0.8)
         close(terms["category"], 2 * expected)
         assert set(terms) == {"supervised", "category"}
 
@@ -288,7 +281,7 @@ class TestCategory:
 
 def test_no_gradient_reaches_the_weak_view():
     batch = data()
-    make().loss(batch, Says(), END).total.backward()
+    make().loss(batch, Says(), LATE).total.backward()
     assert batch.unlabeled.weak[0].grad is None
 
 

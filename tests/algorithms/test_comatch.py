@@ -10,9 +10,20 @@ from torch import Tensor
 from leaf_fer import functional as fn
 from leaf_fer.algorithms.comatch import CoMatch
 from leaf_fer.models.classifier import Unit
-from leaf_fer.types import Views
+from leaf_fer.types import Batch, Views
 
-from .stated import CLOCK, STRONG, Says, batch, close, logits_of, problem, pulled, view
+from .saying import (
+    KNOWN,
+    START,
+    STRONG,
+    Says,
+    ambiguous,
+    batch_of,
+    close,
+    logits_of,
+    problem_of,
+    view,
+)
 
 # spec 3.11
 P = [[0.7, 0.2, 0.1], [0.2, 0.6, 0.2]]
@@ -30,7 +41,7 @@ SECOND = [[0.9, 0.3], [1, 0], [-0.1, 1]]
 
 def make(**options) -> CoMatch:
     """A method whose embeddings are the normalized features."""
-    algorithm = CoMatch(problem(), Says(), embedding=2, **{"memory": 3, **options})
+    algorithm = CoMatch(problem_of(), Says(), embedding=2, **{"memory": 3, **options})
     algorithm.project = Unit()
     return algorithm
 
@@ -47,14 +58,20 @@ def unit(rows: list[list[float]]) -> Tensor:
     return F.normalize(torch.tensor(rows, dtype=torch.float32))
 
 
-def smoothing_batch():
+def data(weak: Tensor, strong: list[Tensor], **changes) -> Batch:
+    """A batch whose labeled images are of classes 0 and 1."""
+    known = view(KNOWN, torch.ones(2, 2))
+    return batch_of([weak], strong, **{"known": known, "target": [0, 1], **changes})
+
+
+def smoothing_batch() -> Batch:
     weak = view(logits_of(P), EMBEDDED)
-    return batch(weak, [view(STRONG[:2], FIRST[:2]), view(STRONG[1:], SECOND[:2])])
+    return data(weak, [view(STRONG[:2], FIRST[:2]), view(STRONG[1:], SECOND[:2])])
 
 
-def graph_batch():
+def graph_batch() -> Batch:
     weak = view(logits_of(GRAPH), KEYS)
-    return batch(weak, [view(STRONG, FIRST), view(STRONG[::-1], SECOND)])
+    return data(weak, [view(STRONG, FIRST), view(STRONG[::-1], SECOND)])
 
 
 def unaligned(algorithm: CoMatch) -> CoMatch:
@@ -62,8 +79,8 @@ def unaligned(algorithm: CoMatch) -> CoMatch:
     return algorithm
 
 
-def run(algorithm: CoMatch, data) -> dict[str, Tensor]:
-    return algorithm.loss(data, Says(), CLOCK).terms
+def run(algorithm: CoMatch, batch: Batch) -> dict[str, Tensor]:
+    return algorithm.loss(batch, Says(), START).terms
 
 
 class TestPseudoLabels:
@@ -92,14 +109,14 @@ class TestPseudoLabels:
 
     def test_a_memory_that_fills_up_in_a_step_smooths_from_the_next_step_on(self):
         algorithm = make(memory=4, threshold=0.0)
-        data = smoothing_batch()
+        batch = smoothing_batch()
         p = torch.tensor(P) / torch.tensor(P).mean(0)
         p = p / p.sum(1, keepdim=True)
-        close(run(algorithm, data)["pseudo"], F.cross_entropy(torch.tensor(STRONG[:2]), p).item())
+        close(run(algorithm, batch)["pseudo"], F.cross_entropy(torch.tensor(STRONG[:2]), p).item())
         assert algorithm.memory.full
         q = algorithm.smooth(unit(EMBEDDED), p)
         assert not torch.allclose(p, q)
-        close(run(algorithm, data)["pseudo"], F.cross_entropy(torch.tensor(STRONG[:2]), q).item())
+        close(run(algorithm, batch)["pseudo"], F.cross_entropy(torch.tensor(STRONG[:2]), q).item())
 
     def test_a_share_of_1_does_without_the_memory(self):
         p = torch.tensor(ALIGNED)
@@ -113,24 +130,24 @@ class TestPseudoLabels:
 
     def test_the_mask_is_made_from_smoothed_predictions(self):
         # 0.563 becomes 0.580.
-        objective = filled(threshold=0.57).loss(smoothing_batch(), Says(), CLOCK)
+        objective = filled(threshold=0.57).loss(smoothing_batch(), Says(), START)
         assert objective.watch["mask"] == 0.5
         expected = F.cross_entropy(torch.tensor(STRONG[:1]), torch.tensor(SMOOTHED[:1])) / 2
         close(objective.terms["pseudo"], expected.item())
 
     def test_only_the_first_strong_view_learns_the_classes(self):
-        data = smoothing_batch()
-        run(filled(threshold=0.0), data)["pseudo"].backward()
-        first, second = data.unlabeled.strong
+        batch = smoothing_batch()
+        run(filled(threshold=0.0), batch)["pseudo"].backward()
+        first, second = batch.unlabeled.strong
         assert first.grad[:, :3].any()
         assert not first.grad[:, 3:].any()
         assert not second.grad.any()
 
     def test_no_gradient_reaches_the_weak_view(self):
-        data = smoothing_batch()
+        batch = smoothing_batch()
         algorithm = filled(threshold=0.0)
-        algorithm.loss(data, Says(), CLOCK).total.backward()
-        assert data.unlabeled.weak[0].grad is None
+        algorithm.loss(batch, Says(), START).total.backward()
+        assert batch.unlabeled.weak[0].grad is None
 
 
 class TestMemory:
@@ -147,7 +164,8 @@ class TestMemory:
     def test_it_holds_embeddings_of_weak_views_and_of_labeled_images(self):
         algorithm = make(memory=4)
         known = view([[1, 0, 0], [0, 1, 0]], [[3, 4], [-4, 3]])
-        run(algorithm, batch(view(logits_of(P), EMBEDDED), [view(STRONG[:2])] * 2, known=known))
+        strong = view(STRONG[:2], FIRST[:2])
+        run(algorithm, data(view(logits_of(P), EMBEDDED), [strong] * 2, known=known))
         close(algorithm.memory.rows[:, :2], torch.cat([unit(EMBEDDED), unit([[3, 4], [-4, 3]])]))
 
     def test_the_oldest_images_make_room(self):
@@ -176,7 +194,7 @@ class TestMemory:
             f, g, h = (torch.randn(3, 2, generator=generator) for _ in range(3))
             k = torch.randn(2, 2, generator=generator)
             known = view(torch.zeros(2, 3), k)
-            data = batch(view(z, f), [view(s, g), view(t, h)], known=known, target=(2, 1))
+            batch = data(view(z, f), [view(s, g), view(t, h)], known=known, target=[2, 1])
             means.append(z.double().softmax(1).mean(0))
             p = aligned(z.double().softmax(1), means[-2:])
             q = looped_smoothing(F.normalize(f).double(), p, memory, 6, 0.6)
@@ -184,7 +202,7 @@ class TestMemory:
             memory += list(
                 zip(F.normalize(k).double().tolist(), [[0, 0, 1], [0, 1, 0]], strict=True)
             )
-            terms = run(algorithm, data)
+            terms = run(algorithm, batch)
             cost = -(q * s.double().log_softmax(1)).sum(1)
             close(terms["pseudo"], ((q.amax(1) >= 0.5) * cost).mean())
             close(terms["contrast"], looped_contrast(q, F.normalize(g), F.normalize(h)))
@@ -243,21 +261,21 @@ class TestGraph:
         close(run(filled(edge=0.2), smoothing_batch())["contrast"], expected)
 
     def test_both_strong_views_learn_from_it_and_nothing_else(self):
-        data = graph_batch()
-        run(make(memory=100, edge=0.3), data)["contrast"].backward()
-        for strong in data.unlabeled.strong:
+        batch = graph_batch()
+        run(make(memory=100, edge=0.3), batch)["contrast"].backward()
+        for strong in batch.unlabeled.strong:
             assert strong.grad[:, 3:].any()
             assert not strong.grad[:, :3].any()
-        assert data.unlabeled.weak[0].grad is None
-        assert not data.labeled.weak[0].grad.any()
+        assert batch.unlabeled.weak[0].grad is None
+        assert not batch.labeled.weak[0].grad.any()
 
     def test_its_gradient_is_that_of_the_loss_with_constant_pseudo_labels(self):
-        data = graph_batch()
-        run(unaligned(make(memory=100)), data)["contrast"].backward()
+        batch = graph_batch()
+        run(unaligned(make(memory=100)), batch)["contrast"].backward()
         first, second = (torch.tensor(f).float().requires_grad_() for f in (FIRST, SECOND))
         fn.graph_contrast(torch.tensor(GRAPH), F.normalize(first), F.normalize(second)).backward()
-        close(data.unlabeled.strong[0].grad[:, 3:], first.grad)
-        close(data.unlabeled.strong[1].grad[:, 3:], second.grad)
+        close(batch.unlabeled.strong[0].grad[:, 3:], first.grad)
+        close(batch.unlabeled.strong[1].grad[:, 3:], second.grad)
 
     def test_it_counts_uncertain_images_too(self):
         algorithm = unaligned(make(memory=100, threshold=1.0))
@@ -267,27 +285,24 @@ class TestGraph:
 
     def test_the_embedding_head_learns_from_it(self):
         torch.manual_seed(0)
-        algorithm = CoMatch(problem(), Says(), memory=100)
+        algorithm = CoMatch(problem_of(), Says(width=2), memory=100)
         run(algorithm, graph_batch())["contrast"].backward()
         assert all(p.grad.any() for p in algorithm.project.parameters() if p.dim() == 2)
 
     def test_the_embedding_head_learns_from_nothing_else(self):
         torch.manual_seed(0)
-        algorithm = CoMatch(problem(), Says(), memory=100, threshold=0.0)
+        algorithm = CoMatch(problem_of(), Says(width=2), memory=100, threshold=0.0)
         terms = run(algorithm, graph_batch())
         (terms["supervised"] + terms["pseudo"]).backward()
         assert all(p.grad is None for p in algorithm.project.parameters())
 
 
 class TestCategory:
-    def belief(self) -> Tensor:
-        return torch.tensor(SMOOTHED)
-
     @pytest.mark.parametrize(("threshold", "mask"), [(0.0, [1.0, 1.0]), (0.57, [1.0, 0.0])])
     def test_it_replaces_the_cross_entropy_under_the_same_mask(self, threshold, mask):
         algorithm = filled(category="replace", mass=0.6, weight=2.0, threshold=threshold)
         terms = run(algorithm, smoothing_batch())
-        expected = pulled(torch.tensor(STRONG[:2]), self.belief(), torch.tensor(mask), 0.6)
+        expected = ambiguous(STRONG[:2], logits_of(SMOOTHED), mask, 0.6)
         close(terms["category"], 2 * expected)
         assert set(terms) == {"supervised", "category", "contrast"}
 
@@ -305,19 +320,19 @@ def test_it_asks_for_two_strong_views():
 
 def test_the_weak_view_has_a_pass_of_its_own_without_gradient():
     model = Says()
-    make().loss(smoothing_batch(), model, CLOCK)
+    make().loss(smoothing_batch(), model, START)
     assert model.grad_enabled == [False, True]
 
 
 def test_the_labeled_term_is_the_cross_entropy():
-    data = smoothing_batch()
-    x = data.labeled
+    batch = smoothing_batch()
+    x = batch.labeled
     expected = F.cross_entropy(x.weak[0][:, :3], x.target).item()
-    close(run(make(), data)["supervised"], expected)
+    close(run(make(), batch)["supervised"], expected)
 
 
 def test_its_defaults_are_those_of_the_specification():
-    algorithm = CoMatch(problem(), Says())
+    algorithm = CoMatch(problem_of(), Says())
     assert (algorithm.weight, algorithm.contrast_weight) == (1, 1)
     assert (algorithm.threshold, algorithm.temperature) == (0.95, 0.2)
     assert (algorithm.smoothing, algorithm.edge, algorithm.embedding) == (0.9, 0.8, 64)

@@ -12,7 +12,7 @@ from leaf_fer.algorithms.fixmatch import FixMatch
 from leaf_fer.algorithms.flexmatch import FlexMatch
 from leaf_fer.types import Views
 
-from .stated import CLOCK, STRONG, WEAK, Says, batch, close, logits_of, problem, pulled, view
+from .saying import START, STRONG, WEAK, Says, ambiguous, batch_of, close, logits_of, problem_of
 
 # spec 3.14, of 20 unlabeled images
 COUNTS, THRESHOLDS = [8, 4, 1], [0.95, 0.316667, 0.063333]
@@ -23,7 +23,7 @@ UNSEEN = [13, 14, 15]
 
 def make(counts: list[int] | None = None, **options) -> FlexMatch:
     """A method that was sure of so many images of each class; the first images have labels."""
-    algorithm = FlexMatch(problem(), Says(), **options)
+    algorithm = FlexMatch(problem_of(), Says(), **options)
     if counts:
         label = torch.arange(3).repeat_interleave(torch.tensor(counts))
         algorithm.table.write(torch.arange(len(label)), label, torch.ones(len(label)))
@@ -31,11 +31,11 @@ def make(counts: list[int] | None = None, **options) -> FlexMatch:
 
 
 def data(**changes):
-    return batch(view(logits_of(GUESSES)), view(STRONG), **{"row": UNSEEN, **changes})
+    return batch_of([logits_of(GUESSES)], [STRONG], **{"row": UNSEEN, **changes})
 
 
 def run(algorithm: FlexMatch | FixMatch, batch) -> dict[str, Tensor]:
-    return algorithm.loss(batch, Says(), CLOCK).terms
+    return algorithm.loss(batch, Says(), START).terms
 
 
 def costs(labels: list[int]) -> Tensor:
@@ -86,7 +86,7 @@ class TestThresholds:
 class TestLoss:
     def test_the_mask_is_that_of_the_specification(self):
         batch = data()
-        objective = make(COUNTS).loss(batch, Says(), CLOCK)
+        objective = make(COUNTS).loss(batch, Says(), START)
         objective.terms["pseudo"].backward()
         assert batch.unlabeled.strong[0].grad.any(1).tolist() == [True, True, False]
         close(objective.watch["mask"], 2 / 3)
@@ -101,14 +101,14 @@ class TestLoss:
 
     def test_a_step_is_masked_before_it_is_written(self):
         algorithm = make()
-        sure = batch(view(10 * torch.eye(3)), view(STRONG))
-        objective = algorithm.loss(sure, Says(), CLOCK)
+        sure = batch_of([10 * torch.eye(3)], [STRONG])
+        objective = algorithm.loss(sure, Says(), START)
         assert objective.watch["thresholds"].tolist() == [0, 0, 0]
         assert algorithm.table.counts.tolist() == [1, 1, 1, 17]
 
     def test_a_class_that_nothing_was_ever_sure_of_lets_everything_pass(self):
-        doubtful = batch(view([[0, 0, 0.01]] * 3), view(STRONG), row=UNSEEN)
-        objective = make([8, 4, 0]).loss(doubtful, Says(), CLOCK)
+        doubtful = batch_of([[[0, 0, 0.01]] * 3], [STRONG], row=UNSEEN)
+        objective = make([8, 4, 0]).loss(doubtful, Says(), START)
         assert objective.watch["mask"] == 1
         close(objective.terms["pseudo"], costs([2, 2, 2]).mean())
 
@@ -116,31 +116,31 @@ class TestLoss:
         ("rows", "share"), [(WEAK, 1 / 3), ([[0.1, 3, -2], [5, 0, 0], [0, 0, 4]], 2 / 3)]
     )
     def test_equally_learned_classes_give_fixmatch(self, rows, share):
-        same = batch(view(rows), view(STRONG), row=[18, 19, 0])
-        flex = make([6, 6, 6]).loss(same, Says(), CLOCK)
-        fixed = FixMatch(problem(), Says(), threshold=0.95).loss(same, Says(), CLOCK)
+        same = batch_of([rows], [STRONG], row=[18, 19, 0])
+        flex = make([6, 6, 6]).loss(same, Says(), START)
+        fixed = FixMatch(problem_of(), Says(), threshold=0.95).loss(same, Says(), START)
         close(flex.watch["mask"], share)
         assert flex.terms == fixed.terms
 
     def test_without_a_threshold_it_is_fixmatch_without_a_threshold(self):
-        fixed = FixMatch(problem(), Says(), threshold=0.0)
+        fixed = FixMatch(problem_of(), Says(), threshold=0.0)
         assert run(make(COUNTS, threshold=0.0), data()) == run(fixed, data())
 
     def test_thresholds_are_inclusive(self):
         # One class only, so its threshold is the full one: here exactly what is said.
         sure = logits_of([[0.5, 0.25, 0.25]]).softmax(1).max().item()
         algorithm = make([20, 0, 0], threshold=sure)
-        same = batch(view(logits_of([[0.5, 0.25, 0.25]])), view(STRONG[:1]))
-        assert algorithm.loss(same, Says(), CLOCK).watch["mask"] == 1
+        same = batch_of([logits_of([[0.5, 0.25, 0.25]])], [STRONG[:1]])
+        assert algorithm.loss(same, Says(), START).watch["mask"] == 1
 
     def test_no_gradient_reaches_the_weak_view(self):
         batch = data()
-        make(COUNTS).loss(batch, Says(), CLOCK).total.backward()
+        make(COUNTS).loss(batch, Says(), START).total.backward()
         assert batch.unlabeled.weak[0].grad is None
 
     def test_the_weak_view_has_a_pass_of_its_own_without_gradient(self):
         model = Says()
-        make().loss(data(), model, CLOCK)
+        make().loss(data(), model, START)
         assert model.grad_enabled == [False, True]
 
     def test_the_labeled_term_is_the_cross_entropy(self):
@@ -152,13 +152,13 @@ class TestLoss:
 class TestTable:
     def test_a_later_confident_prediction_replaces_a_label(self):
         algorithm = make(COUNTS)
-        run(algorithm, batch(view([[0, 0, 9], [0, 9, 0]]), view(STRONG[:2]), row=[0, 12]))
+        run(algorithm, batch_of([[[0, 0, 9], [0, 9, 0]]], [STRONG[:2]], row=[0, 12]))
         assert algorithm.table.label[[0, 12]].tolist() == [2, 1]
         assert algorithm.table.counts.tolist() == [7, 5, 1, 7]
 
     def test_an_uncertain_prediction_leaves_a_label_as_it_is(self):
         algorithm = make(COUNTS)
-        run(algorithm, batch(view([[0, 0, 1], [0, 1, 0]]), view(STRONG[:2]), row=[0, 12]))
+        run(algorithm, batch_of([[[0, 0, 1], [0, 1, 0]]], [STRONG[:2]], row=[0, 12]))
         assert algorithm.table.label[[0, 12]].tolist() == [0, 2]
         assert algorithm.table.counts.tolist() == [8, 4, 1, 7]
 
@@ -172,7 +172,7 @@ class TestTable:
         visited = torch.zeros(20, dtype=torch.bool)
         for _ in range(2):
             for row in loader:
-                run(algorithm, batch(view(logits[row]), view(logits[row]), row=row.tolist()))
+                run(algorithm, batch_of([logits[row]], [logits[row]], row=row.tolist()))
                 visited[row] = True
         expected = torch.where(sure & visited, truth, -1)
         assert algorithm.table.label.tolist() == expected.tolist()
@@ -192,7 +192,7 @@ class TestTable:
         assert torch.equal(resumed.table.label, algorithm.table.label)
 
     def test_it_has_one_row_per_unlabeled_image(self):
-        algorithm = FlexMatch(problem(num_labeled=3, num_unlabeled=33), Says())
+        algorithm = FlexMatch(problem_of(num_labeled=3, num_unlabeled=33), Says())
         assert algorithm.table.label.tolist() == [-1] * 33
 
 
@@ -202,7 +202,7 @@ class TestCategory:
     )
     def test_it_replaces_the_cross_entropy_under_the_same_mask(self, counts, mask):
         terms = run(make(counts, category="replace", mass=0.65, weight=2.0), data())
-        expected = pulled(torch.tensor(STRONG), torch.tensor(GUESSES), torch.tensor(mask), 0.65)
+        expected = ambiguous(STRONG, logits_of(GUESSES), mask, 0.65)
         close(terms["category"], 2 * expected)
         assert set(terms) == {"supervised", "category"}
 

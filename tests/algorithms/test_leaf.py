@@ -1,17 +1,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from leaf_fer import functional as fn
 from leaf_fer.algorithms.leaf import LEAF, LEAFLiteral, LEAFRelease
-from leaf_fer.types import Batch, Clock, Labeled, Output, Problem, Unlabeled
+from leaf_fer.types import Batch, Clock, Labeled, Output
 
-CLOCK = Clock(step=10, total_steps=100, epoch_steps=20)
+from .saying import START, Rows, Says, batch_of, close, problem_of, view
 
 # spec 4.7, "End to end" and "Release batch"
 WEAK = [
@@ -29,57 +30,30 @@ STRONG = [
 MASK = [0, 1, 1, 1]
 
 
-class Says(nn.Module):
-    """A network whose images are its logits, followed by its features if there are more numbers."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.scale = nn.Parameter(torch.ones(()))
-        self.grad_enabled: list[bool] = []
-
-    def forward(self, images: Tensor) -> Output:
-        self.grad_enabled.append(torch.is_grad_enabled())
-        return Output(images[:, 7:], self.scale * images[:, :7])
-
-
-def problem(classes: int = 7) -> Problem:
-    return Problem(classes, 20, 40, torch.ones(classes) / classes)
-
-
-def view(rows: list[list[float]]) -> Tensor:
-    return torch.tensor(rows, dtype=torch.float32, requires_grad=True)
-
-
-def batch_of(weak: list[Tensor], strong: list[Tensor]) -> Batch:
-    logits = torch.randn(3, weak[0].shape[1], generator=torch.Generator().manual_seed(0))
-    labeled = Labeled(torch.arange(3), torch.tensor([0, 3, 6]), weak=(logits.requires_grad_(),))
-    return Batch(labeled, Unlabeled(torch.arange(len(weak[0])), tuple(weak), tuple(strong)))
+def data(weak: Sequence[Rows], strong: Sequence[Rows]) -> Batch:
+    """A batch with labeled images of as many numbers, of classes 0, 3 and 6."""
+    known = torch.randn(3, len(weak[0][0]), generator=torch.Generator().manual_seed(0))
+    return batch_of(weak, strong, known=known, target=[0, 3, 6])
 
 
 def pair(rows: slice = slice(None)) -> Batch:
-    return batch_of([view(WEAK[rows])], [view(STRONG[rows])])
+    return data([WEAK[rows]], [STRONG[rows]])
 
 
 def triple(rows: slice = slice(None)) -> Batch:
-    return batch_of([view(WEAK[rows]), view(WEAK[rows])], [view(STRONG[rows])])
+    return data([WEAK[rows], WEAK[rows]], [STRONG[rows]])
 
 
-def category(algorithm: LEAF, batch: Batch, clock: Clock = CLOCK) -> Tensor:
-    return algorithm.loss(batch, Says(), clock).terms["category"]
-
-
-def close(found: Tensor, expected: float | list[float]) -> None:
-    torch.testing.assert_close(
-        found.detach(), torch.tensor(expected, dtype=torch.float32), atol=1e-5, rtol=1e-5
-    )
+def category(algorithm: LEAF, batch: Batch, clock: Clock = START) -> Tensor:
+    return algorithm.loss(batch, Says(7), clock).terms["category"]
 
 
 class TestDefault:
     def make(self, **options: object) -> LEAF:
-        return LEAF(problem(), Says(), **{"mask": "none", **options})
+        return LEAF(problem_of(7), Says(7), **{"mask": "none", **options})
 
     def test_it_gives_the_vector_of_the_specification(self):
-        objective = self.make().loss(pair(slice(1)), Says(), CLOCK)
+        objective = self.make().loss(pair(slice(1)), Says(7), START)
         close(objective.terms["category"], 1.754639)
         assert objective.watch["positives"].item() == 5
 
@@ -102,24 +76,24 @@ class TestDefault:
 
     def test_a_change_that_leaves_the_partition_leaves_the_loss(self):
         batch = pair()
-        moved = batch_of([(batch.unlabeled.weak[0] + 1e-4).detach()], [view(STRONG)])
+        moved = data([batch.unlabeled.weak[0] + 1e-4], [STRONG])
         assert torch.equal(category(self.make(), moved), category(self.make(), batch))
 
     def test_the_total_is_the_sum_of_both_terms(self):
-        objective = self.make().loss(pair(), Says(), CLOCK)
+        objective = self.make().loss(pair(), Says(7), START)
         x = pair().labeled
         close(objective.terms["supervised"], F.cross_entropy(x.weak[0], x.target).item())
         close(objective.total, sum(term.item() for term in objective.terms.values()))
         assert set(objective.terms) == {"supervised", "category"}
 
     def test_weights_multiply_the_terms(self):
-        one = self.make().loss(pair(), Says(), CLOCK).terms
-        other = self.make(weight=3.0, supervised_weight=0.25).loss(pair(), Says(), CLOCK).terms
+        one = self.make().loss(pair(), Says(7), START).terms
+        other = self.make(weight=3.0, supervised_weight=0.25).loss(pair(), Says(7), START).terms
         close(other["category"], 3 * one["category"].item())
         close(other["supervised"], 0.25 * one["supervised"].item())
 
     def test_samples_whose_classes_are_all_positive_cost_nothing(self):
-        batch = batch_of([view([[0.0] * 7])], [view(STRONG[:1])])
+        batch = data([torch.zeros(1, 7)], [STRONG[:1]])
         loss = category(self.make(), batch)
         loss.backward()
         assert loss.item() == 0
@@ -138,7 +112,7 @@ class TestDefault:
 
     def test_a_mask_averages_over_the_whole_batch(self):
         algorithm = self.make(mask="fixed", threshold=0.5)
-        objective = algorithm.loss(pair(), Says(), CLOCK)
+        objective = algorithm.loss(pair(), Says(7), START)
         close(objective.terms["category"], (0.715181 + 1.573663 + 1.573663) / 4)
         assert objective.watch["mask"].item() == 0.75
 
@@ -179,27 +153,27 @@ class TestDefault:
         close(category(self.make(align=True), pair()), expected.item())
 
     def test_the_average_network_can_make_the_partition(self):
-        student = Says()
-        algorithm = LEAF(problem(), student, mask="none", partition_by="average")
+        student = Says(7)
+        algorithm = LEAF(problem_of(7), student, mask="none", partition_by="average")
         with torch.no_grad():
             student.scale.mul_(-1)
-        objective = algorithm.loss(pair(slice(1)), student, CLOCK)
+        objective = algorithm.loss(pair(slice(1)), student, START)
         assert objective.watch["positives"].item() == 5
         positive = fn.candidate_set(torch.tensor(WEAK[:1]).softmax(1))
         expected = fn.ambiguous_loss(-torch.tensor(STRONG[:1]), positive)
         close(objective.terms["category"], expected.item())
 
     def test_the_average_network_follows_the_student(self):
-        student = Says()
-        algorithm = LEAF(problem(), student, partition_by="average")
+        student = Says(7)
+        algorithm = LEAF(problem_of(7), student, partition_by="average")
         with torch.no_grad():
             student.scale.fill_(2.0)
         algorithm.after_step(student)
         assert 1 < algorithm.average.model.scale.item() < 2
 
     def test_what_is_watched_shows_a_collapse(self):
-        batch = batch_of([view([[0, 0, 9, 0, 0, 0, 0]] * 4)], [view(STRONG)])
-        watch = self.make().loss(batch, Says(), CLOCK).watch
+        batch = data([[[0, 0, 9, 0, 0, 0, 0]] * 4], [STRONG])
+        watch = self.make().loss(batch, Says(7), START).watch
         assert watch["shares"].tolist() == [0, 0, 1, 0, 0, 0, 0]
 
 
@@ -210,32 +184,32 @@ class TestAdaptiveMask:
         return [Labeled(torch.arange(4), torch.tensor([0, 0, 1, 5]), weak=(logits,))]
 
     def test_it_is_the_default_and_starts_at_the_floor(self):
-        algorithm = LEAF(problem(), Says())
+        algorithm = LEAF(problem_of(7), Says(7))
         assert algorithm.mask == "adaptive"
         close(algorithm.thresholds.threshold, [0.8] * 7)
-        assert algorithm.loss(pair(), Says(), CLOCK).watch["mask"].item() == 0.25
+        assert algorithm.loss(pair(), Says(7), START).watch["mask"].item() == 0.25
 
     def test_it_learns_from_labeled_images_after_every_epoch(self):
-        algorithm = LEAF(problem(), Says())
-        algorithm.after_epoch(Says(), self.labeled(), Clock(200, 400, 20))
+        algorithm = LEAF(problem_of(7), Says(7))
+        algorithm.after_epoch(Says(7), self.labeled(), Clock(200, 400, 20))
         confidence = math.exp(10) / (math.exp(10) + 6)
         learned = 0.97 * confidence / (1 + math.exp(-10))
         close(algorithm.thresholds.threshold, [learned, learned, 0.8, 0.8, 0.8, 0.8, 0.8])
 
     @pytest.mark.parametrize("mask", ["none", "fixed"])
     def test_other_masks_do_not_learn(self, mask):
-        algorithm = LEAF(problem(), Says(), mask=mask)
+        algorithm = LEAF(problem_of(7), Says(7), mask=mask)
         before = algorithm.thresholds.threshold.clone()
-        algorithm.after_epoch(Says(), self.labeled(), Clock(200, 400, 20))
+        algorithm.after_epoch(Says(7), self.labeled(), Clock(200, 400, 20))
         assert torch.equal(algorithm.thresholds.threshold, before)
 
     def test_its_floor_is_the_threshold(self):
-        close(LEAF(problem(), Says(), threshold=0.6).thresholds.threshold, [0.6] * 7)
+        close(LEAF(problem_of(7), Says(7), threshold=0.6).thresholds.threshold, [0.6] * 7)
 
 
 class TestLiteral:
     def test_it_gives_the_vector_of_the_specification(self):
-        objective = LEAFLiteral(problem(), Says()).loss(pair(slice(1)), Says(), CLOCK)
+        objective = LEAFLiteral(problem_of(7), Says(7)).loss(pair(slice(1)), Says(7), START)
         close(objective.terms["category"], 1.057715)
         assert objective.watch["positives"].item() == 6
 
@@ -245,25 +219,25 @@ class TestLiteral:
 
     def test_only_the_weak_view_is_pulled(self):
         batch = pair()
-        category(LEAFLiteral(problem(), Says()), batch).backward()
+        category(LEAFLiteral(problem_of(7), Says(7)), batch).backward()
         assert batch.unlabeled.weak[0].grad.any()
         assert batch.unlabeled.strong[0].grad is None
 
     def test_all_samples_count(self):
-        assert LEAFLiteral(problem(), Says()).loss(pair(), Says(), CLOCK).watch["mask"] == 1
+        assert LEAFLiteral(problem_of(7), Says(7)).loss(pair(), Says(7), START).watch["mask"] == 1
 
     def test_both_terms_have_weight_1(self):
-        algorithm = LEAFLiteral(problem(), Says())
+        algorithm = LEAFLiteral(problem_of(7), Says(7))
         assert (algorithm.supervised_weight, algorithm.weight) == (1, 1)
         assert (algorithm.mass, algorithm.margin, algorithm.ramp) == (0.9, 0, 0)
 
     def test_other_options_are_passed_on(self):
-        assert LEAFLiteral(problem(), Says(), mass=0.5).mass == 0.5
+        assert LEAFLiteral(problem_of(7), Says(7), mass=0.5).mass == 0.5
 
 
 class TestRelease:
     def make(self, **options: object) -> LEAFRelease:
-        return LEAFRelease(problem(), Says(), **{"threshold": 0.5, **options})
+        return LEAFRelease(problem_of(7), Says(7), **{"threshold": 0.5, **options})
 
     def views(self) -> list[Output]:
         """Two weak views whose mean logits are those of the specification."""
@@ -288,7 +262,7 @@ class TestRelease:
         close(category(self.make(rescale=False, mask="none"), triple()), 1.148811)
 
     def test_it_gives_the_batch_of_the_specification(self):
-        objective = self.make().loss(triple(), Says(), CLOCK)
+        objective = self.make().loss(triple(), Says(7), START)
         close(objective.terms["category"], 1.121946)
         assert objective.watch["mask"].item() == 0.75
 
@@ -304,14 +278,14 @@ class TestRelease:
         # Sure of class 0 and sure of class 1: the mean of the logits is undecided, and so is p.
         first, second = torch.zeros(1, 7), torch.zeros(1, 7)
         first[0, 0], second[0, 1] = 12.0, 12.0
-        batch = batch_of([first, second], [view(STRONG[:1])])
-        assert self.make(threshold=0.6).loss(batch, Says(), CLOCK).watch["mask"] == 0
-        assert self.make(threshold=0.4).loss(batch, Says(), CLOCK).watch["mask"] == 1
+        batch = data([first, second], [STRONG[:1]])
+        assert self.make(threshold=0.6).loss(batch, Says(7), START).watch["mask"] == 0
+        assert self.make(threshold=0.4).loss(batch, Says(7), START).watch["mask"] == 1
 
     def test_the_labeled_term_has_half_its_weight(self):
         x = triple().labeled
         expected = 0.5 * F.cross_entropy(x.weak[0], x.target).item()
-        close(self.make().loss(triple(), Says(), CLOCK).terms["supervised"], expected)
+        close(self.make().loss(triple(), Says(7), START).terms["supervised"], expected)
 
     def test_a_batch_without_confident_samples_has_no_category_loss(self):
         batch = triple()
@@ -322,7 +296,7 @@ class TestRelease:
 
     def test_uniform_predictions_stay_finite(self):
         flat = torch.zeros(4, 7)
-        batch = batch_of([flat, flat], [view([[0.0] * 7] * 4)])
+        batch = data([flat, flat], [flat])
         loss = category(self.make(mask="none"), batch)
         loss.backward()
         assert loss.isfinite()
@@ -331,22 +305,21 @@ class TestRelease:
     def contrasted(self) -> Batch:
         """Logits as in the specification, then features of width 3."""
         generator = torch.Generator().manual_seed(1)
-        rows = [torch.cat([torch.tensor(WEAK), torch.randn(4, 3, generator=generator)], 1)] * 2
-        rows[1] = torch.cat([torch.tensor(WEAK), torch.randn(4, 3, generator=generator)], 1)
-        strong = torch.cat([torch.tensor(STRONG), torch.randn(4, 3, generator=generator)], 1)
-        weak = [row.requires_grad_() for row in rows]
-        return batch_of(weak, [strong.requires_grad_()])
+        first, second, strong = (
+            view(logits, torch.randn(4, 3, generator=generator)) for logits in (WEAK, WEAK, STRONG)
+        )
+        return data([first, second], [strong])
 
     def test_the_contrast_is_between_weak_features_of_rejected_samples(self):
         batch = self.contrasted()
         first, second = (F.normalize(v.detach()[:, 7:], dim=1) for v in batch.unlabeled.weak)
-        objective = self.make(threshold=0.6).loss(batch, Says(), CLOCK)
+        objective = self.make(threshold=0.6).loss(batch, Says(7), START)
         keep = torch.tensor([1.0, 0, 1, 0])
         close(objective.terms["contrast"], 0.1 * fn.nt_xent(first, second, keep, 0.07).item())
 
     def test_the_contrast_teaches_both_weak_views_and_only_rejected_samples(self):
         batch = self.contrasted()
-        self.make(threshold=0.6).loss(batch, Says(), CLOCK).terms["contrast"].backward()
+        self.make(threshold=0.6).loss(batch, Says(7), START).terms["contrast"].backward()
         for weak in batch.unlabeled.weak:
             assert weak.grad[[0, 2], 7:].any()
             assert not weak.grad[[1, 3]].any()
@@ -359,7 +332,7 @@ class TestRelease:
         assert all(v.grad is None or not v.grad.any() for v in batch.unlabeled.weak)
 
     def test_the_total_is_that_of_the_release(self):
-        objective = self.make(threshold=0.6).loss(self.contrasted(), Says(), CLOCK)
+        objective = self.make(threshold=0.6).loss(self.contrasted(), Says(7), START)
         assert set(objective.terms) == {"supervised", "category", "contrast"}
         close(objective.total, sum(t.item() for t in objective.terms.values()))
 
@@ -370,9 +343,9 @@ class TestRelease:
 
 class TestOptions:
     def test_three_profiles_are_one_implementation(self):
-        literal = LEAF(problem(), Says(), partition_view="strong", mask="none")
+        literal = LEAF(problem_of(7), Says(7), partition_view="strong", mask="none")
         assert torch.equal(
-            category(literal, pair()), category(LEAFLiteral(problem(), Says()), pair())
+            category(literal, pair()), category(LEAFLiteral(problem_of(7), Says(7)), pair())
         )
 
     @pytest.mark.parametrize(
@@ -386,29 +359,29 @@ class TestOptions:
     )
     def test_a_contrast_without_two_trained_weak_views_is_refused(self, profile, options):
         with pytest.raises(ValueError, match=r"contrast=0\.1 needs two views"):
-            profile(problem(), Says(), **options)
+            profile(problem_of(7), Says(7), **options)
 
     @pytest.mark.parametrize("profile", [LEAF, LEAFLiteral])
     def test_the_guiding_view_has_a_pass_of_its_own_without_gradient(self, profile):
-        model = Says()
-        profile(problem(), model).loss(pair(), model, CLOCK)
+        model = Says(7)
+        profile(problem_of(7), model).loss(pair(), model, START)
         assert model.grad_enabled == [False, True]
 
     @pytest.mark.parametrize(("contrast", "graph"), [(0.1, True), (0.0, False)])
     def test_both_guiding_views_of_the_release_have_passes_of_their_own(self, contrast, graph):
-        model = Says()
-        LEAFRelease(problem(), model, contrast=contrast).loss(triple(), model, CLOCK)
+        model = Says(7)
+        LEAFRelease(problem_of(7), model, contrast=contrast).loss(triple(), model, START)
         assert model.grad_enabled == [graph, graph, True]
 
     def test_the_guiding_pass_moves_batch_norm_statistics(self, new_model, new_batch):
         model = new_model().train()
-        algorithm = LEAF(problem(4), model)
-        algorithm.loss(new_batch(LEAF.views, 0), model, CLOCK)
+        algorithm = LEAF(problem_of(4), model)
+        algorithm.loss(new_batch(LEAF.views, 0), model, START)
         assert model.backbone[1].num_batches_tracked.item() == 2
 
     def test_the_average_network_guides_without_moving_statistics(self, new_model, new_batch):
         model = new_model().train()
-        algorithm = LEAF(problem(4), model, partition_by="average")
-        algorithm.loss(new_batch(LEAF.views, 0), model, CLOCK)
+        algorithm = LEAF(problem_of(4), model, partition_by="average")
+        algorithm.loss(new_batch(LEAF.views, 0), model, START)
         assert model.backbone[1].num_batches_tracked.item() == 1
         assert algorithm.average.model.backbone[1].num_batches_tracked.item() == 0

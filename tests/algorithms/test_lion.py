@@ -12,7 +12,7 @@ from torch import Tensor
 from leaf_fer.algorithms.lion import LION, gap_loss, negative_loss
 from leaf_fer.types import Batch, Clock, Labeled, Views
 
-from .stated import Says, batch, close, logits_of, problem, pulled, view
+from .saying import Says, ambiguous, batch_of, close, logits_of, problem_of, view
 
 C, D = 7, 3
 STEPS = 8
@@ -30,7 +30,7 @@ SURE_OF_1 = [0.005, 0.97] + [0.005] * 5
 
 
 def make(classes: int = C, **options) -> LION:
-    return LION(problem(classes, 6, 20), Says(classes, D), **{"rise": 0.3, **options})
+    return LION(problem_of(classes, 6, 20), Says(classes, D), **{"rise": 0.3, **options})
 
 
 def epoch(number: int, step: int = 0) -> Clock:
@@ -65,9 +65,9 @@ def data(
     weak = weak or [P]
     features = features or [[1.0, 0, 0]] * len(known)
     strong = strong or STRONG * len(weak)
-    return batch(
-        view(logits_of(weak), [[0.0, 1, 0]] * len(weak)),
-        view(strong, [[1.0] * D] * len(strong)),
+    return batch_of(
+        [view(logits_of(weak), [[0.0, 1, 0]] * len(weak))],
+        [view(strong, [[1.0] * D] * len(strong))],
         known=view(logits_of(known), features),
         target=target or [0] * len(known),
         **changes,
@@ -95,16 +95,16 @@ class TestSchedules:
         assert make().loss(nearly, Says(C, D), epoch(number)).watch["mask"] == 0
 
     def test_from_the_21st_epoch_of_the_release_on_nothing_counts(self):
-        certain = batch(
-            view([[99.0] + [0.0] * 6], [[1.0] * D]),
-            view(STRONG, [[1.0] * D]),
+        certain = batch_of(
+            [view([[99.0] + [0.0] * 6], [[1.0] * D])],
+            [view(STRONG, [[1.0] * D])],
             known=view([[0.0] * C] * 2, [[1.0] * D] * 2),
         )
         for number in range(21, 31):
             assert make().loss(certain, Says(C, D), epoch(number)).watch["mask"] == 0
 
     def test_by_default_the_threshold_ends_at_095(self):
-        algorithm = LION(problem(C, 6, 20), Says(C, D))
+        algorithm = LION(problem_of(C, 6, 20), Says(C, D))
         pair = data(weak=[sure(0.951), sure(0.949)])
         assert algorithm.loss(pair, Says(C, D), epoch(30)).watch["mask"] == 0.5
 
@@ -671,12 +671,10 @@ class TestPseudoLabels:
         strong = [STRONG[0], STRONG[0][::-1], STRONG[0]]
         algorithm = make(category="replace", mass=0.98, threshold=0.6, rise=0.0, weight=2.0)
         terms = run(algorithm, data(weak=weak, strong=strong), epoch(number))
-        expected = pulled(torch.tensor(strong), torch.tensor(weak), torch.ones(3), 0.98)
-        close(terms["category"], 2 * expected)
+        close(terms["category"], 2 * ambiguous(strong, logits_of(weak), (1.0, 1.0, 1.0), 0.98))
         algorithm = make(category="replace", mass=0.98, threshold=0.7, rise=0.0, weight=2.0)
         terms = run(algorithm, data(weak=weak, strong=strong), epoch(number))
-        mask = torch.tensor([1.0, 0, 0])
-        close(terms["category"], 2 * pulled(torch.tensor(strong), torch.tensor(weak), mask, 0.98))
+        close(terms["category"], 2 * ambiguous(strong, logits_of(weak), (1.0, 0.0, 0.0), 0.98))
         assert "pseudo" not in terms
 
     def test_the_category_term_can_be_added(self):
@@ -699,7 +697,7 @@ def test_it_asks_for_a_weak_and_a_strong_view():
 
 
 def test_its_weights_are_those_of_the_specification():
-    algorithm = LION(problem(), Says())
+    algorithm = LION(problem_of(), Says())
     assert (algorithm.supervised_weight, algorithm.weight) == (1.6, 1.2)
     assert (algorithm.negative_weight, algorithm.partial_weight) == (0.24, 0)
     assert (algorithm.threshold, algorithm.rise, algorithm.doubt) == (0.8, 0.15, 0.5)

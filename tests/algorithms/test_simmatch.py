@@ -11,7 +11,18 @@ from leaf_fer.algorithms.simmatch import SimMatch
 from leaf_fer.models.classifier import Unit
 from leaf_fer.types import Clock, Views
 
-from .stated import CLOCK, LATER, Says, batch, close, logits_of, problem, pulled, view
+from .saying import (
+    KNOWN,
+    LATE,
+    START,
+    Says,
+    ambiguous,
+    batch_of,
+    close,
+    logits_of,
+    problem_of,
+    view,
+)
 
 # spec 3.12
 KEYS = [[1, 0], [0, 1], [1, 1], [-1, 0.5]]
@@ -29,7 +40,7 @@ SCORES = [[0.3, 0.9, -0.4]]
 
 def make(**options) -> SimMatch:
     """A method whose embeddings are the normalized features and that leaves P as it is."""
-    algorithm = SimMatch(problem(), Says(), embedding=2, **options)
+    algorithm = SimMatch(problem_of(), Says(), embedding=2, **options)
     algorithm.project = Unit()
     algorithm.align.target.copy_(torch.tensor(P).mean(0))
     return algorithm
@@ -47,10 +58,11 @@ def unit(rows: list[list[float]]) -> Tensor:
 
 
 def data(**changes):
-    return batch(view(logits_of(P), WEAK), view(SCORES, STRONG), **changes)
+    changes = {"known": view(KNOWN, torch.ones(2, 2)), **changes}
+    return batch_of([view(logits_of(P), WEAK)], [view(SCORES, STRONG)], **changes)
 
 
-def run(algorithm: SimMatch, batch, clock: Clock = LATER) -> dict[str, Tensor]:
+def run(algorithm: SimMatch, batch, clock: Clock = LATE) -> dict[str, Tensor]:
     return algorithm.loss(batch, Says(), clock).terms
 
 
@@ -106,7 +118,7 @@ class TestLoss:
     @pytest.mark.parametrize(("threshold", "mask"), [(0.605, 1), (0.609, 0)])
     def test_the_mask_is_made_from_smoothed_predictions(self, threshold, mask):
         # 0.6 becomes 0.608.
-        objective = filled(threshold=threshold).loss(data(), Says(), LATER)
+        objective = filled(threshold=threshold).loss(data(), Says(), LATE)
         assert objective.watch["mask"] == mask
 
     def test_the_agreement_counts_uncertain_images_too(self):
@@ -158,9 +170,9 @@ class TestLoss:
 
     def test_the_embedding_head_learns_from_the_agreement_alone(self):
         torch.manual_seed(0)
-        algorithm = SimMatch(problem(), Says(width=16), threshold=0.0)
+        algorithm = SimMatch(problem_of(), Says(width=16), threshold=0.0)
         images = [view(torch.randn(4, 3), torch.randn(4, 16)) for _ in range(3)]
-        several = batch(*images[:2], known=images[2], target=CLASSES)
+        several = batch_of(images[:1], images[1:2], known=images[2], target=CLASSES)
         run(algorithm, several)  # so that some images have been seen
         terms = run(algorithm, several)
         (terms["supervised"] + terms["pseudo"]).backward()
@@ -170,17 +182,17 @@ class TestLoss:
 
     def test_the_weak_view_has_a_pass_of_its_own_without_gradient(self):
         model = Says()
-        filled().loss(data(), model, LATER)
+        filled().loss(data(), model, LATE)
         assert model.grad_enabled == [False, True]
 
 
 class TestFirstEpoch:
     def test_it_has_no_instance_term(self):
-        assert set(run(filled(), data(), CLOCK)) == {"supervised", "pseudo"}
+        assert set(run(filled(), data(), START)) == {"supervised", "pseudo"}
 
     def test_its_pseudo_labels_are_the_predictions(self):
         expected = F.cross_entropy(torch.tensor(SCORES), torch.tensor(P)).item()
-        close(run(filled(threshold=0.0), data(), CLOCK)["pseudo"], expected)
+        close(run(filled(threshold=0.0), data(), START)["pseudo"], expected)
 
     @pytest.mark.parametrize(("step", "has"), [(19, False), (20, True)])
     def test_the_instance_term_starts_with_the_second_epoch(self, step, has):
@@ -188,14 +200,14 @@ class TestFirstEpoch:
 
     def test_it_fills_the_memory(self):
         algorithm = make()
-        run(algorithm, data(index=[3, 1], target=[2, 0]), CLOCK)
+        run(algorithm, data(index=[3, 1], target=[2, 0]), START)
         assert algorithm.classes.tolist() == [-1, 0, -1, 2]
 
 
 class TestMemory:
     def test_columns_are_normalized_over_the_features(self):
         # spec 3.12, the demonstration of pitfall 1
-        algorithm = SimMatch(problem(num_labeled=2), Says(), embedding=2, momentum=0.0)
+        algorithm = SimMatch(problem_of(num_labeled=2), Says(), embedding=2, momentum=0.0)
         columns = torch.tensor([[3.0, 0], [4, 5]])
         algorithm.remember(torch.arange(2), torch.tensor([0, 1]), columns.T)
         close(algorithm.keys.T, [[0.6, 0], [0.8, 1]])
@@ -223,7 +235,7 @@ class TestMemory:
     def test_classes_come_with_their_images(self):
         algorithm = make()
         for index, target in (([2, 0], [1, 0]), ([3, 1], [2, 1])):
-            run(algorithm, data(index=index, target=target), CLOCK)
+            run(algorithm, data(index=index, target=target), START)
         assert algorithm.classes.tolist() == CLASSES
 
     def test_a_step_looks_at_the_memory_before_it_moves(self):
@@ -239,7 +251,7 @@ class TestMemory:
         assert not algorithm.keys.requires_grad
 
     def test_state_is_one_row_per_labeled_image(self):
-        algorithm = SimMatch(problem(num_labeled=7), Says())
+        algorithm = SimMatch(problem_of(num_labeled=7), Says())
         assert algorithm.keys.shape == (7, 128)
         assert set(algorithm.state_dict()) >= {"keys", "classes", "align.means", "align.count"}
 
@@ -282,7 +294,9 @@ class TestUnseen:
 class TestOracle:
     def test_steps_are_the_loop_of_the_definition(self):
         generator = torch.Generator().manual_seed(0)
-        algorithm = SimMatch(problem(), Says(), embedding=2, threshold=0.5, smoothing=0.6, window=2)
+        algorithm = SimMatch(
+            problem_of(), Says(), embedding=2, threshold=0.5, smoothing=0.6, window=2
+        )
         algorithm.project = Unit()
         keys, classes, means = {}, {}, []
         for step in range(6):
@@ -304,7 +318,7 @@ class TestOracle:
                 pseudo += (max(q) >= 0.5) * cost / 5
                 instance += agreement / 5
             known = view(torch.zeros(2, 3), k)
-            steps = batch(view(z, f), view(s, g), known=known, target=target, index=index)
+            steps = batch_of([view(z, f)], [view(s, g)], known=known, target=target, index=index)
             terms = run(algorithm, steps, Clock(step, 6, 2))
             close(terms["pseudo"], pseudo)
             close(terms.get("instance", torch.zeros(())), instance)
@@ -336,7 +350,7 @@ class TestCategory:
     def test_it_replaces_the_cross_entropy_under_the_same_mask(self, threshold, mask):
         algorithm = filled(category="replace", mass=0.605, weight=2.0, threshold=threshold)
         terms = run(algorithm, data())
-        expected = pulled(torch.tensor(SCORES), torch.tensor(SMOOTHED), torch.tensor([mask]), 0.605)
+        expected = ambiguous(SCORES, logits_of(SMOOTHED), [mask], 0.605)
         close(terms["category"], 2 * expected)
         assert set(terms) == {"supervised", "category", "instance"}
 
@@ -353,7 +367,7 @@ def test_it_asks_for_a_weak_and_a_strong_view():
 
 
 def test_its_defaults_are_those_of_the_specification():
-    algorithm = SimMatch(problem(), Says())
+    algorithm = SimMatch(problem_of(), Says())
     assert (algorithm.weight, algorithm.instance_weight) == (1, 1)
     assert (algorithm.threshold, algorithm.temperature) == (0.95, 0.1)
     assert (algorithm.smoothing, algorithm.momentum) == (0.9, 0.7)

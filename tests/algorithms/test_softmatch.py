@@ -10,7 +10,7 @@ from torch import Tensor
 from leaf_fer.algorithms.softmatch import SoftMatch
 from leaf_fer.types import Views
 
-from .stated import CLOCK, Says, batch, close, logits_of, problem, pulled, view
+from .saying import START, Says, ambiguous, batch_of, close, logits_of, problem_of
 
 # spec 3.16
 CONFIDENCE = [0.8, 0.55, 0.4, 0.8]
@@ -28,7 +28,7 @@ TURNED = [[0.5, 0.4, 0.1], [0.7, 0.2, 0.1]]
 
 
 def make(**options) -> SoftMatch:
-    return SoftMatch(problem(), Says(), **{"momentum": 0.5, **options})
+    return SoftMatch(problem_of(), Says(), **{"momentum": 0.5, **options})
 
 
 def about_to(mean: float, variance: float, confidence: Tensor, **options) -> SoftMatch:
@@ -40,11 +40,11 @@ def about_to(mean: float, variance: float, confidence: Tensor, **options) -> Sof
 
 
 def data(q=Q, strong=STRONG):
-    return batch(view(logits_of(q)), view(strong))
+    return batch_of([logits_of(q)], [strong])
 
 
 def run(algorithm: SoftMatch, batch) -> dict[str, Tensor]:
-    return algorithm.loss(batch, Says(), CLOCK).terms
+    return algorithm.loss(batch, Says(), START).terms
 
 
 def costs(labels: list[int]) -> Tensor:
@@ -149,14 +149,14 @@ class TestAlignment:
 class TestLoss:
     def test_uncertain_images_count_less(self):
         batch = data()
-        objective = make(momentum=0.0).loss(batch, Says(), CLOCK)
+        objective = make(momentum=0.0).loss(batch, Says(), START)
         objective.terms["pseudo"].backward()
         assert batch.unlabeled.strong[0].grad.any(1).all()
         assert 0 < objective.watch["mask"] < 1
 
     def test_a_batch_of_one_image_works(self):
         algorithm, batch = make(), data(Q[:1], STRONG[:1])
-        total = algorithm.loss(batch, Says(), CLOCK).total
+        total = algorithm.loss(batch, Says(), START).total
         total.backward()
         assert total.isfinite()
         assert all(b.isfinite().all() for b in algorithm.buffers())
@@ -165,13 +165,13 @@ class TestLoss:
     def test_no_gradient_reaches_the_weights(self):
         batch = data()
         algorithm = make()
-        algorithm.loss(batch, Says(), CLOCK).total.backward()
+        algorithm.loss(batch, Says(), START).total.backward()
         assert batch.unlabeled.weak[0].grad is None
         assert not any(b.requires_grad for b in algorithm.buffers())
 
     def test_the_weak_view_has_a_pass_of_its_own_without_gradient(self):
         model = Says()
-        make().loss(data(), model, CLOCK)
+        make().loss(data(), model, START)
         assert model.grad_enabled == [False, True]
 
     def test_the_labeled_term_is_the_cross_entropy(self):
@@ -186,7 +186,7 @@ class TestCategory:
         options = {"momentum": momentum, "mass": 0.75}
         terms = run(make(category="replace", weight=2.0, **options), data())
         weights = make(**options).weights(torch.tensor(ALIGNED).amax(1))
-        expected = pulled(torch.tensor(STRONG), torch.tensor(Q), weights, 0.75)
+        expected = ambiguous(STRONG, logits_of(Q), weights, 0.75)
         close(terms["category"], 2 * expected)
         assert set(terms) == {"supervised", "category"}
 
@@ -209,7 +209,7 @@ def test_it_asks_for_a_weak_and_a_strong_view():
 
 
 def test_its_defaults_are_those_of_the_specification():
-    algorithm = SoftMatch(problem(), Says())
+    algorithm = SoftMatch(problem_of(), Says())
     assert (algorithm.weight, algorithm.num_deviations) == (1, 2)
     assert algorithm.mean.momentum == algorithm.align.momentum == 0.999
     close(algorithm.align.target, [1 / 3] * 3)

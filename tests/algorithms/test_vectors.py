@@ -18,12 +18,12 @@ from .saying import (
     KNOWN_STRONG,
     LATE,
     STRONG,
-    TARGET,
     WEAK,
     Says,
     batch_of,
     close,
     problem_of,
+    view,
 )
 
 # Method, options, terms. Weak view, strong view and labeled images are TV-A (spec 0.3) and those of
@@ -69,19 +69,15 @@ def test_a_method_gives_the_terms_worked_out_by_hand(key, options, terms, monkey
     torch.manual_seed(0)
     model = Says()
     algorithm = ALGORITHMS[key](problem_of(), model, **options)
-    feature = torch.ones(3, 1)
-    weak, strong = (torch.cat([torch.tensor(rows), feature], dim=1) for rows in (WEAK, STRONG))
+    weak, strong = (view(rows, torch.ones(3, 1)) for rows in (WEAK, STRONG))
     views = algorithm.views.unlabeled
     guides = [weak, strong if "s" not in views else weak][: views.count("w")]
-    known, known_strong = (
-        torch.cat([torch.tensor(rows), feature[:2]], dim=1) for rows in (KNOWN, KNOWN_STRONG)
-    )
+    known, known_strong = (view(rows, torch.ones(2, 1)) for rows in (KNOWN, KNOWN_STRONG))
     batch = batch_of(
         guides or [weak[:0]],
         [strong] * views.count("s"),
         known=known,
         known_strong=known_strong,
-        target=TARGET,
     )
     found = algorithm.loss(batch, model, LATE).terms
     assert set(terms) <= set(found)
