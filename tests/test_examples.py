@@ -58,7 +58,8 @@ def test_fixmatch_with_eaf_trains_all_three_levels(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("method", "terms"), [("supervised", {"supervised"}), ("leaf", {"supervised", "category"})]
+    ("method", "terms"),
+    [("mean_teacher", {"supervised", "consistency"}), ("leaf", {"supervised", "category"})],
 )
 def test_lightning_trains_any_method(method, terms, tmp_path):
     arguments = ("--method", method, "--epochs", "2", "--epoch-steps", "8")
