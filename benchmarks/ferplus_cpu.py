@@ -52,6 +52,8 @@ PLAIN_NETWORK = {"normalize_features": False, "dropout": 0.0, "weight_decay": 0.
 CHECKS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("remixmatch", {"ramp": 0.015625}),
     ("vat", {"radius": 1.0}),
+    ("mixmatch", {"weight": 10.0}),
+    ("mixmatch", {"ramp": 1.0}),
     ("supervised", FACE_NETWORK),  # that of adacm and lion
     ("adacm", PLAIN_NETWORK),
     ("lion", PLAIN_NETWORK),
