@@ -57,6 +57,7 @@ CHECKS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("supervised", FACE_NETWORK),  # that of adacm and lion
     ("adacm", PLAIN_NETWORK),
     ("lion", PLAIN_NETWORK),
+    ("leaf_release", PLAIN_NETWORK),
 )
 
 
