@@ -37,7 +37,8 @@ class VAT(Algorithm):
     Args:
         weight: lambda >= 0; weight of the smoothness term.
         radius: eps >= 0, length of the step in normalized pixel values. Per pixel it is
-            eps / sqrt(3 H W): 6 is 0.108 at 32 pixels, 0.0155 at 224, where 42 gives 0.108.
+            eps / sqrt(3 H W): 6 is 0.108 at 32 pixels, 0.0155 at 224, where 42 gives 0.108. The
+            paper chooses it for each data set, and so should you (docs/methods.md).
         finite_difference: xi > 0, length of the step that the direction is searched with.
         power_steps: how often the search is repeated; each costs a pass with backward.
         entropy_weight: lambda_H >= 0; weight of the entropy of the predictions; 0 also saves the
