@@ -158,7 +158,8 @@ def table() -> str:
     if checks:
         page += (
             "\n## Looked into\n\nThe same with other options, to find out why a method does badly; "
-            f"see [docs/methods.md](../docs/methods.md).\n\n{rows(checks)}"
+            "see [docs/methods.md](../docs/methods.md). Seconds are comparable within the first table "
+            f"only.\n\n{rows(checks)}"
         )
     return page
 
