@@ -158,7 +158,7 @@ def table() -> str:
     if checks:
         page += (
             "\n## Looked into\n\nThe same with other options, to find out why a method does badly; "
-            "see [docs/methods.md](../docs/methods.md). Seconds are comparable within the first table "
+            "see [docs/methods.md](../docs/methods.md). Seconds compare within the first table "
             f"only.\n\n{rows(checks)}"
         )
     return page
