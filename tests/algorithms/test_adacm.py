@@ -14,7 +14,6 @@ from .saying import (
     START,
     STRONG,
     Says,
-    ambiguous,
     batch_of,
     close,
     logits_of,
@@ -229,26 +228,6 @@ class TestContrast:
     def test_without_weight_the_other_terms_are_the_same(self):
         one, other = run(make(), data()), run(make(contrast=0.0), data())
         assert all(torch.equal(one[k], other[k]) for k in other)
-
-
-class TestCategory:
-    @pytest.mark.parametrize(
-        ("thresholds", "mask"), [([0.79] * 3, MASK), ([0.91, 0.69, 0.5], [0.0, 1, 1])]
-    )
-    def test_it_replaces_the_cross_entropy_under_the_same_mask(self, thresholds, mask):
-        algorithm = make(category="replace", mass=0.85, weight=2.0)
-        algorithm.thresholds.threshold.copy_(torch.tensor(thresholds))
-        terms = run(algorithm, data())
-        expected = ambiguous(STRONG, logits_of(BELIEF), mask, 0.85)
-        close(terms["category"], 2 * expected)
-        assert set(terms) == {"supervised", "category", "contrast"}
-
-    def test_it_can_be_added(self):
-        plain, alone, both = (
-            run(make(category=kind), data()) for kind in ("none", "replace", "add")
-        )
-        assert both["pseudo"] == plain["pseudo"]
-        assert both["category"] == alone["category"] > 0
 
 
 def test_the_total_is_the_sum_of_the_terms():

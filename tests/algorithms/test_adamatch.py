@@ -13,7 +13,6 @@ from .saying import (
     LATE,
     STRONG,
     Says,
-    ambiguous,
     batch_of,
     close,
     logits_of,
@@ -256,33 +255,6 @@ class TestRamp:
     def test_it_leaves_the_labeled_term_as_it_is(self):
         first, last = (run(make(), data(), Clock(step, 1000, 100)) for step in (0, 1000))
         assert first["supervised"] == last["supervised"]
-
-
-class TestCategory:
-    @pytest.mark.parametrize(("threshold", "mask"), [(0.9, [1.0, 0, 1]), (0.7, [1.0, 1, 1])])
-    def test_it_replaces_the_cross_entropy_under_the_same_mask(self, threshold, mask):
-        algorithm = make(category="replace", mass=0.8, weight=2.0, threshold=threshold)
-        terms = run(algorithm, data())
-        expected = ambiguous(STRONG, logits_of(ALIGNED), mask, 0.8)
-        close(terms["category"], 2 * expected)
-        assert set(terms) == {"supervised", "category"}
-
-    def test_it_is_ramped_too(self):
-        full = run(make(category="replace"), data())["category"]
-        close(run(make(category="replace"), data(), Clock(25, 100, 20))["category"], full / 2)
-
-    def test_it_can_be_added(self):
-        plain, alone, both = (
-            run(make(category=kind), data()) for kind in ("none", "replace", "add")
-        )
-        assert both["pseudo"] == plain["pseudo"]
-        assert both["category"] == alone["category"] > 0
-
-
-def test_no_gradient_reaches_the_weak_view():
-    batch = data()
-    make().loss(batch, Says(), LATE).total.backward()
-    assert batch.unlabeled.weak[0].grad is None
 
 
 def test_its_defaults_are_those_of_the_paper():

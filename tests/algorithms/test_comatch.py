@@ -17,7 +17,6 @@ from .saying import (
     START,
     STRONG,
     Says,
-    ambiguous,
     batch_of,
     close,
     logits_of,
@@ -142,12 +141,6 @@ class TestPseudoLabels:
         assert first.grad[:, :3].any()
         assert not first.grad[:, 3:].any()
         assert not second.grad.any()
-
-    def test_no_gradient_reaches_the_weak_view(self):
-        batch = smoothing_batch()
-        algorithm = filled(threshold=0.0)
-        algorithm.loss(batch, Says(), START).total.backward()
-        assert batch.unlabeled.weak[0].grad is None
 
 
 class TestMemory:
@@ -297,38 +290,8 @@ class TestGraph:
         assert all(p.grad is None for p in algorithm.project.parameters())
 
 
-class TestCategory:
-    @pytest.mark.parametrize(("threshold", "mask"), [(0.0, [1.0, 1.0]), (0.57, [1.0, 0.0])])
-    def test_it_replaces_the_cross_entropy_under_the_same_mask(self, threshold, mask):
-        algorithm = filled(category="replace", mass=0.6, weight=2.0, threshold=threshold)
-        terms = run(algorithm, smoothing_batch())
-        expected = ambiguous(STRONG[:2], logits_of(SMOOTHED), mask, 0.6)
-        close(terms["category"], 2 * expected)
-        assert set(terms) == {"supervised", "category", "contrast"}
-
-    def test_it_can_be_added(self):
-        plain = run(filled(threshold=0.57), smoothing_batch())
-        alone = run(filled(threshold=0.57, category="replace"), smoothing_batch())
-        both = run(filled(threshold=0.57, category="add"), smoothing_batch())
-        assert both["pseudo"] == plain["pseudo"]
-        assert both["category"] == alone["category"]
-
-
 def test_it_asks_for_two_strong_views():
     assert CoMatch.views == Views(labeled="w", unlabeled="wss")
-
-
-def test_the_weak_view_has_a_pass_of_its_own_without_gradient():
-    model = Says()
-    make().loss(smoothing_batch(), model, START)
-    assert model.grad_enabled == [False, True]
-
-
-def test_the_labeled_term_is_the_cross_entropy():
-    batch = smoothing_batch()
-    x = batch.labeled
-    expected = F.cross_entropy(x.weak[0][:, :3], x.target).item()
-    close(run(make(), batch)["supervised"], expected)
 
 
 def test_its_defaults_are_those_of_the_specification():

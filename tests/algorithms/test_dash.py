@@ -18,13 +18,10 @@ from .saying import (
     TARGET,
     WEAK,
     Says,
-    ambiguous,
     batch_of,
     close,
     gradient,
     problem_of,
-    same,
-    statistics_after,
     targets,
 )
 
@@ -204,9 +201,6 @@ class TestPseudoLabels:
     def test_a_weight_multiplies_the_term(self):
         close(with_threshold(0.05, weight=3.0).terms["pseudo"], 0.417030)
 
-    def test_the_labeled_term_is_the_mean_cross_entropy(self):
-        close(with_threshold(0.5).terms["supervised"], SUPERVISED)
-
     def test_at_the_floor_it_is_fixmatch_with_the_confidence_of_the_floor(self):
         generator = torch.Generator().manual_seed(0)
         weak, strong = (3 * torch.randn(200, 3, generator=generator) for _ in range(2))
@@ -228,54 +222,3 @@ class TestPseudoLabels:
         found = gradient(term, views.unlabeled.strong[0])
         assert found[0].any()
         assert not found[2].any()
-
-
-class TestPasses:
-    def test_the_weak_view_has_a_pass_of_its_own_without_gradient(self):
-        model = Says()
-        make().loss(batch(), model, LATE)
-        assert model.sizes == [3, 5]
-        assert model.grad_enabled == [False, True]
-
-    def test_both_passes_move_batch_norm_statistics(self, problem, new_model, new_batch):
-        model = new_model().train()
-        Dash(problem, model).loss(new_batch(Dash.views), model, LATE)
-        assert model.backbone[1].num_batches_tracked == 2
-
-    def test_during_the_warmup_only_labeled_images_move_them(self, problem, new_model, new_batch):
-        model = new_model().train()
-        views = new_batch(Dash.views)
-        expected = statistics_after(model, views.labeled.weak[0])
-        Dash(problem, model).loss(views, model, START)
-        assert same(list(model.buffers()), expected)
-
-
-class TestCategory:
-    def test_by_default_there_is_none(self):
-        assert set(with_threshold(0.5).terms) == {"supervised", "pseudo"}
-
-    @pytest.mark.parametrize(
-        ("threshold", "mask"), [(0.5, (1.0, 1.0, 0.0)), (0.05, (1.0, 0.0, 0.0))]
-    )
-    def test_it_replaces_the_pseudo_labels_under_their_mask(self, threshold, mask):
-        terms = with_threshold(threshold, category="replace", mass=0.97).terms
-        assert set(terms) == {"supervised", "category"}
-        close(terms["category"], ambiguous(STRONG, WEAK, mask, 0.97))
-
-    def test_it_has_the_weight_of_the_method(self):
-        terms = with_threshold(0.5, category="replace", weight=2.0).terms
-        close(terms["category"], 2 * ambiguous(STRONG, WEAK, (1.0, 1.0, 0.0)))
-
-    def test_it_can_be_added(self):
-        terms = with_threshold(0.05, category="add").terms
-        assert set(terms) == {"supervised", "pseudo", "category"}
-        close(terms["pseudo"], 0.417030 / 3)
-        close(terms["category"], ambiguous(STRONG, WEAK, (1.0, 0.0, 0.0)))
-
-    def test_without_mass_it_is_the_cross_entropy_with_the_hard_label(self):
-        terms = with_threshold(0.05, category="replace", mass=0.0).terms
-        close(terms["category"], 0.417030 / 3)
-
-    def test_during_the_warmup_there_is_none(self):
-        terms = make(category="replace").loss(batch(), Says(), START).terms
-        assert set(terms) == {"supervised"}

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import pytest
 import torch
 import torch.nn.functional as F
 
@@ -8,14 +7,12 @@ from leaf_fer.algorithms.defixmatch import DeFixMatch
 from leaf_fer.types import Batch, Objective
 
 from .saying import (
-    KNOWN,
     KNOWN_STRONG,
     LATE,
     START,
     STRONG,
     WEAK,
     Says,
-    ambiguous,
     batch_of,
     close,
     gradient,
@@ -136,46 +133,3 @@ class TestGradient:
         term = make().loss(views, Says(), LATE).terms["supervised"]
         assert gradient(term, views.labeled.weak[0]).any(1).all()
         assert gradient(term, views.labeled.strong[0]).any(1).all()
-
-    def test_the_weak_unlabeled_view_has_a_pass_of_its_own_without_gradient(self):
-        model = Says()
-        make().loss(batch(), model, LATE)
-        assert model.sizes == [3, 7]
-        assert model.grad_enabled == [False, True]
-
-    def test_both_passes_move_batch_norm_statistics(self, problem, new_model, new_batch):
-        model = new_model().train()
-        DeFixMatch(problem, model).loss(new_batch(DeFixMatch.views), model, LATE)
-        assert model.backbone[1].num_batches_tracked == 2
-
-
-class TestCategory:
-    def difference(self, mass: float = 0.9) -> torch.Tensor:
-        unlabeled = ambiguous(STRONG, WEAK, (1.0, 1.0, 0.0), mass)
-        return unlabeled - ambiguous(KNOWN_STRONG, KNOWN, (1.0, 0.0), mass)
-
-    def test_by_default_there_is_none(self):
-        assert set(objective().terms) == {"supervised", "pseudo"}
-
-    def test_its_difference_replaces_that_of_the_pseudo_labels(self):
-        terms = objective(category="replace", mass=0.97).terms
-        assert set(terms) == {"supervised", "category"}
-        close(terms["category"], 0.5 * self.difference(0.97))
-
-    def test_it_has_the_weight_of_the_method(self):
-        terms = objective(category="replace", weight=3.0).terms
-        close(terms["category"], 3 * self.difference())
-
-    def test_it_can_be_added(self):
-        terms = objective(category="add").terms
-        assert set(terms) == {"supervised", "pseudo", "category"}
-        close(terms["pseudo"], 0.5 * (UNLABELED - LABELED))
-        close(terms["category"], 0.5 * self.difference())
-
-    def test_without_mass_it_is_the_cross_entropy_with_the_pseudo_label(self):
-        close(objective(category="replace", mass=0.0).total, TOTAL)
-
-    @pytest.mark.parametrize("category", ["replace", "add"])
-    def test_with_equal_batches_it_is_nothing(self, category):
-        found = make(category=category).loss(with_equal_batches(), Says(), LATE)
-        assert found.terms["category"] == 0

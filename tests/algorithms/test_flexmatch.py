@@ -10,9 +10,8 @@ from torch.utils.data import DataLoader
 
 from leaf_fer.algorithms.fixmatch import FixMatch
 from leaf_fer.algorithms.flexmatch import FlexMatch
-from leaf_fer.types import Views
 
-from .saying import START, STRONG, WEAK, Says, ambiguous, batch_of, close, logits_of, problem_of
+from .saying import START, STRONG, WEAK, Says, batch_of, close, logits_of, problem_of
 
 # spec 3.14, of 20 unlabeled images
 COUNTS, THRESHOLDS = [8, 4, 1], [0.95, 0.316667, 0.063333]
@@ -133,21 +132,6 @@ class TestLoss:
         same = batch_of([logits_of([[0.5, 0.25, 0.25]])], [STRONG[:1]])
         assert algorithm.loss(same, Says(), START).watch["mask"] == 1
 
-    def test_no_gradient_reaches_the_weak_view(self):
-        batch = data()
-        make(COUNTS).loss(batch, Says(), START).total.backward()
-        assert batch.unlabeled.weak[0].grad is None
-
-    def test_the_weak_view_has_a_pass_of_its_own_without_gradient(self):
-        model = Says()
-        make().loss(data(), model, START)
-        assert model.grad_enabled == [False, True]
-
-    def test_the_labeled_term_is_the_cross_entropy(self):
-        batch = data()
-        x = batch.labeled
-        close(run(make(), batch)["supervised"], F.cross_entropy(x.weak[0][:, :3], x.target))
-
 
 class TestTable:
     def test_a_later_confident_prediction_replaces_a_label(self):
@@ -194,28 +178,6 @@ class TestTable:
     def test_it_has_one_row_per_unlabeled_image(self):
         algorithm = FlexMatch(problem_of(num_labeled=3, num_unlabeled=33), Says())
         assert algorithm.table.label.tolist() == [-1] * 33
-
-
-class TestCategory:
-    @pytest.mark.parametrize(
-        ("counts", "mask"), [(COUNTS, [1.0, 1, 0]), ([6, 6, 6], [1.0, 0, 0]), (None, [1.0, 1, 1])]
-    )
-    def test_it_replaces_the_cross_entropy_under_the_same_mask(self, counts, mask):
-        terms = run(make(counts, category="replace", mass=0.65, weight=2.0), data())
-        expected = ambiguous(STRONG, logits_of(GUESSES), mask, 0.65)
-        close(terms["category"], 2 * expected)
-        assert set(terms) == {"supervised", "category"}
-
-    def test_it_can_be_added(self):
-        plain, alone, both = (
-            run(make(COUNTS, category=kind), data()) for kind in ("none", "replace", "add")
-        )
-        assert both["pseudo"] == plain["pseudo"]
-        assert both["category"] == alone["category"] > 0
-
-
-def test_it_asks_for_a_weak_and_a_strong_view():
-    assert FlexMatch.views == Views(labeled="w", unlabeled="ws")
 
 
 def test_its_defaults_are_those_of_the_specification():

@@ -9,9 +9,8 @@ from torch import Tensor
 
 from leaf_fer import functional as fn
 from leaf_fer.algorithms.freematch import FreeMatch
-from leaf_fer.types import Views
 
-from .saying import START, Says, ambiguous, batch_of, close, logits_of, problem_of
+from .saying import START, Says, batch_of, close, logits_of, problem_of
 
 # spec 3.15
 Q = [[0.80, 0.15, 0.05], [0.55, 0.40, 0.05], [0.30, 0.30, 0.40], [0.45, 0.35, 0.20]]
@@ -211,41 +210,6 @@ class TestLoss:
         algorithm.thresholds(torch.tensor(Q[:1]))
         terms["fairness"].backward()
         assert batch.unlabeled.strong[0].grad.isfinite().all()
-
-    def test_no_gradient_reaches_the_weak_view(self):
-        batch = data()
-        make(fairness_weight=1.0).loss(batch, Says(), START).total.backward()
-        assert batch.unlabeled.weak[0].grad is None
-
-    def test_the_weak_view_has_a_pass_of_its_own_without_gradient(self):
-        model = Says()
-        make().loss(data(), model, START)
-        assert model.grad_enabled == [False, True]
-
-    def test_the_labeled_term_is_the_cross_entropy(self):
-        batch = data()
-        x = batch.labeled
-        close(run(make(), batch)["supervised"], F.cross_entropy(x.weak[0][:, :3], x.target))
-
-
-class TestCategory:
-    def test_it_replaces_the_cross_entropy_under_the_same_mask(self):
-        q = [[0.9, 0.05, 0.05], [0.8, 0.15, 0.05], [0.9, 0.04, 0.06], [0.45, 0.3, 0.25]]
-        terms = run(make(category="replace", mass=0.85, weight=2.0), data(q))
-        expected = ambiguous(STRONG, logits_of(q), (1.0, 1.0, 1.0, 0.0), 0.85)
-        close(terms["category"], 2 * expected)
-        assert set(terms) == {"supervised", "category", "fairness"}
-
-    def test_it_can_be_added(self):
-        plain, alone, both = (
-            run(make(category=kind), data()) for kind in ("none", "replace", "add")
-        )
-        assert both["pseudo"] == plain["pseudo"]
-        assert both["category"] == alone["category"] > 0
-
-
-def test_it_asks_for_a_weak_and_a_strong_view():
-    assert FreeMatch.views == Views(labeled="w", unlabeled="ws")
 
 
 def test_its_defaults_are_those_of_the_specification():

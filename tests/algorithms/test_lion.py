@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from leaf_fer.algorithms.lion import LION, gap_loss, negative_loss
-from leaf_fer.types import Batch, Clock, Labeled, Views
+from leaf_fer.types import Batch, Clock, Labeled
 
-from .saying import Says, ambiguous, batch_of, close, logits_of, problem_of, view
+from .saying import Says, batch_of, close, logits_of, problem_of, view
 
 C, D = 7, 3
 STEPS = 8
@@ -665,35 +665,11 @@ class TestPseudoLabels:
         assert pair.unlabeled.strong[0].grad[:, :C].any(1).tolist() == [True, False]
         assert pair.unlabeled.weak[0].grad is None or not pair.unlabeled.weak[0].grad.any()
 
-    @pytest.mark.parametrize("number", [1, 20])
-    def test_the_category_term_replaces_them_under_the_same_mask(self, number):
-        weak = [sure(0.97), P, P[::-1]]
-        strong = [STRONG[0], STRONG[0][::-1], STRONG[0]]
-        algorithm = make(category="replace", mass=0.98, threshold=0.6, rise=0.0, weight=2.0)
-        terms = run(algorithm, data(weak=weak, strong=strong), epoch(number))
-        close(terms["category"], 2 * ambiguous(strong, logits_of(weak), (1.0, 1.0, 1.0), 0.98))
-        algorithm = make(category="replace", mass=0.98, threshold=0.7, rise=0.0, weight=2.0)
-        terms = run(algorithm, data(weak=weak, strong=strong), epoch(number))
-        close(terms["category"], 2 * ambiguous(strong, logits_of(weak), (1.0, 0.0, 0.0), 0.98))
-        assert "pseudo" not in terms
-
-    def test_the_category_term_can_be_added(self):
-        plain, alone, both = (
-            run(make(category=kind), data(weak=[sure(0.97), P]), epoch(1))
-            for kind in ("none", "replace", "add")
-        )
-        assert both["pseudo"] == plain["pseudo"]
-        assert both["category"] == alone["category"] > 0
-
 
 def test_the_total_is_the_sum_of_the_terms():
     objective = make(partial_weight=1.0).loss(data(), Says(C, D), epoch(1))
     assert set(objective.terms) == {"supervised", "partial", "pseudo", "negative", "gap"}
     close(objective.total, sum(objective.terms.values()))
-
-
-def test_it_asks_for_a_weak_and_a_strong_view():
-    assert LION.views == Views(labeled="w", unlabeled="ws")
 
 
 def test_its_weights_are_those_of_the_specification():

@@ -22,7 +22,6 @@ from .saying import (
     gradient,
     problem_of,
     same,
-    statistics_after,
 )
 
 
@@ -187,10 +186,3 @@ class TestPasses:
         make().loss(batch(), student, LATE)
         assert student.sizes == [2, 3]
         close(student.seen[1], STRONG)
-
-    def test_only_the_labeled_pass_moves_running_statistics(self, problem, new_model, new_batch):
-        model = new_model().train()
-        views = new_batch(MeanTeacher.views)
-        expected = statistics_after(model, views.labeled.weak[0])
-        MeanTeacher(problem, model).loss(views, model, LATE)
-        assert same(list(model.buffers()), expected)

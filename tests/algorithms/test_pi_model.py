@@ -22,8 +22,6 @@ from .saying import (
     close,
     gradient,
     problem_of,
-    same,
-    statistics_after,
 )
 
 
@@ -126,13 +124,6 @@ class TestPasses:
         batch = batch_of([WEAK, WEAK])
         objective = PiModel(problem_of(), Forgetful()).loss(batch, Forgetful(), LATE)
         assert objective.terms["consistency"] > 0
-
-    def test_only_the_labeled_pass_moves_running_statistics(self, problem, new_model, new_batch):
-        model = new_model().train()
-        batch = new_batch(PiModel.views)
-        expected = statistics_after(model, batch.labeled.weak[0])
-        PiModel(problem, model).loss(batch, model, LATE)
-        assert same(list(model.buffers()), expected)
 
     def test_unlabeled_images_are_normalized_among_themselves(self, problem, new_model, new_batch):
         model = new_model().train()

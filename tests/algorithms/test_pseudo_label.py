@@ -2,26 +2,20 @@ from __future__ import annotations
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from leaf_fer.algorithms.pseudo_label import PseudoLabel
 from leaf_fer.types import Clock, Objective
 
 from .saying import (
-    KNOWN,
     LATE,
     START,
-    TARGET,
     WEAK,
     Says,
-    ambiguous,
     batch_of,
     close,
     gradient,
     problem_of,
-    same,
-    statistics_after,
 )
 
 LATER = {"threshold": 0.95, "weight": 1.0, "ramp_start": 0.0, "ramp_end": 0.4}
@@ -104,45 +98,3 @@ class TestRamp:
     def test_a_ramp_that_ends_before_it_starts_is_refused(self):
         with pytest.raises(ValueError, match=r"ramp_start <= ramp_end, got 0\.5 and 0\.4"):
             make(ramp_start=0.5, ramp_end=0.4)
-
-
-class TestPasses:
-    def test_the_labeled_term_is_the_mean_cross_entropy(self):
-        expected = F.cross_entropy(torch.tensor(KNOWN), torch.tensor(TARGET))
-        close(objective().terms["supervised"], expected)
-
-    def test_only_the_labeled_pass_moves_running_statistics(self, problem, new_model, new_batch):
-        model = new_model().train()
-        batch = new_batch(PseudoLabel.views)
-        expected = statistics_after(model, batch.labeled.weak[0])
-        PseudoLabel(problem, model).loss(batch, model, LATE)
-        assert same(list(model.buffers()), expected)
-
-
-class TestCategory:
-    MASK = (1.0, 0.0, 0.0)
-
-    def test_by_default_there_is_none(self):
-        assert set(objective().terms) == {"supervised", "pseudo"}
-
-    def test_it_replaces_the_pseudo_labels(self):
-        terms = objective(category="replace").terms
-        assert set(terms) == {"supervised", "category"}
-        close(terms["category"], ambiguous(WEAK, WEAK, self.MASK))
-
-    def test_it_has_mask_and_weight_of_the_method(self):
-        terms = objective(category="replace", weight=2.0, threshold=0.5).terms
-        close(terms["category"], 2 * ambiguous(WEAK, WEAK, (1.0, 1.0, 1.0)))
-
-    def test_it_has_the_ramp_of_the_method(self):
-        terms = objective(Clock(10, 100, 10), category="replace").terms
-        close(terms["category"], 0.25 * ambiguous(WEAK, WEAK, self.MASK))
-
-    def test_it_can_be_added(self):
-        terms = objective(category="add", mass=0.97).terms
-        assert set(terms) == {"supervised", "pseudo", "category"}
-        close(terms["pseudo"], 0.011992)
-        close(terms["category"], ambiguous(WEAK, WEAK, self.MASK, 0.97))
-
-    def test_without_mass_it_is_the_cross_entropy_with_the_pseudo_label(self):
-        close(objective(category="replace", mass=0.0).terms["category"], 0.011992)

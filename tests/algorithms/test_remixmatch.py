@@ -23,8 +23,6 @@ from .saying import (
     close,
     gradient,
     problem_of,
-    same,
-    statistics_after,
     targets,
 )
 
@@ -323,21 +321,6 @@ class TestRotation:
 
 
 class TestBatchNorm:
-    PARTNERS = torch.arange(44).roll(9).tolist()
-
-    @pytest.mark.parametrize("weight", [0.5, 0.0])
-    def test_only_the_mixed_labeled_pass_moves_running_statistics(
-        self, weight, mixing, problem, new_model, new_batch
-    ):
-        mixing(0.7, self.PARTNERS)
-        model = new_model().train()
-        views = new_batch(ReMixMatch.views)
-        pool = torch.cat([views.labeled.weak[0], *views.unlabeled.strong, views.unlabeled.weak[0]])
-        mixed = fn.mixup(pool, torch.tensor(self.PARTNERS), torch.tensor(0.7))
-        expected = statistics_after(model, mixed[:8])
-        ReMixMatch(problem, model, rotation_weight=weight).loss(views, model, LATE)
-        assert same(list(model.buffers()), expected)
-
     def test_the_anchored_view_is_normalized_with_its_turned_copy(
         self, turning, problem, new_model, new_batch
     ):

@@ -9,14 +9,13 @@ from torch import Tensor
 
 from leaf_fer.algorithms.simmatch import SimMatch
 from leaf_fer.models.classifier import Unit
-from leaf_fer.types import Clock, Views
+from leaf_fer.types import Clock
 
 from .saying import (
     KNOWN,
     LATE,
     START,
     Says,
-    ambiguous,
     batch_of,
     close,
     logits_of,
@@ -132,14 +131,6 @@ class TestLoss:
         close(other["pseudo"], 2 * one["pseudo"].item())
         close(other["instance"], 3 * one["instance"].item())
 
-    def test_the_labeled_term_is_the_cross_entropy(self):
-        batch = data()
-        x = batch.labeled
-        close(
-            run(filled(), batch)["supervised"],
-            F.cross_entropy(x.weak[0][:, :3], x.target).item(),
-        )
-
     def test_the_agreement_teaches_the_features_of_the_strong_view_alone(self):
         batch = data()
         run(filled(), batch)["instance"].backward()
@@ -179,11 +170,6 @@ class TestLoss:
         assert all(p.grad is None for p in algorithm.project.parameters())
         terms["instance"].backward()
         assert all(p.grad.any() for p in algorithm.project.parameters() if p.dim() == 2)
-
-    def test_the_weak_view_has_a_pass_of_its_own_without_gradient(self):
-        model = Says()
-        filled().loss(data(), model, LATE)
-        assert model.grad_enabled == [False, True]
 
 
 class TestFirstEpoch:
@@ -343,27 +329,6 @@ def looped_pull(p: list[float], weak: Tensor, strong: Tensor, keys: dict, classe
     unfolded = {i: v * p[classes[i]] for i, v in teacher.items()}
     whole, rest = sum(unfolded.values()), sum(student.values())
     return q, -sum(v / whole * math.log(student[i] / rest) for i, v in unfolded.items())
-
-
-class TestCategory:
-    @pytest.mark.parametrize(("threshold", "mask"), [(0.0, 1.0), (0.605, 1.0), (0.95, 0.0)])
-    def test_it_replaces_the_cross_entropy_under_the_same_mask(self, threshold, mask):
-        algorithm = filled(category="replace", mass=0.605, weight=2.0, threshold=threshold)
-        terms = run(algorithm, data())
-        expected = ambiguous(SCORES, logits_of(SMOOTHED), [mask], 0.605)
-        close(terms["category"], 2 * expected)
-        assert set(terms) == {"supervised", "category", "instance"}
-
-    def test_it_can_be_added(self):
-        plain = run(filled(threshold=0.0), data())
-        alone = run(filled(threshold=0.0, category="replace"), data())
-        both = run(filled(threshold=0.0, category="add"), data())
-        assert both["pseudo"] == plain["pseudo"]
-        assert both["category"] == alone["category"] > 0
-
-
-def test_it_asks_for_a_weak_and_a_strong_view():
-    assert SimMatch.views == Views(labeled="w", unlabeled="ws")
 
 
 def test_its_defaults_are_those_of_the_specification():

@@ -8,9 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from leaf_fer.algorithms.softmatch import SoftMatch
-from leaf_fer.types import Views
 
-from .saying import START, Says, ambiguous, batch_of, close, logits_of, problem_of
+from .saying import START, Says, batch_of, close, logits_of, problem_of
 
 # spec 3.16
 CONFIDENCE = [0.8, 0.55, 0.4, 0.8]
@@ -168,44 +167,6 @@ class TestLoss:
         algorithm.loss(batch, Says(), START).total.backward()
         assert batch.unlabeled.weak[0].grad is None
         assert not any(b.requires_grad for b in algorithm.buffers())
-
-    def test_the_weak_view_has_a_pass_of_its_own_without_gradient(self):
-        model = Says()
-        make().loss(data(), model, START)
-        assert model.grad_enabled == [False, True]
-
-    def test_the_labeled_term_is_the_cross_entropy(self):
-        batch = data()
-        x = batch.labeled
-        close(run(make(), batch)["supervised"], F.cross_entropy(x.weak[0][:, :3], x.target))
-
-
-class TestCategory:
-    @pytest.mark.parametrize("momentum", [0.0, 0.9])
-    def test_it_replaces_the_cross_entropy_under_the_same_weights(self, momentum):
-        options = {"momentum": momentum, "mass": 0.75}
-        terms = run(make(category="replace", weight=2.0, **options), data())
-        weights = make(**options).weights(torch.tensor(ALIGNED).amax(1))
-        expected = ambiguous(STRONG, logits_of(Q), weights, 0.75)
-        close(terms["category"], 2 * expected)
-        assert set(terms) == {"supervised", "category"}
-
-    def test_its_classes_come_from_the_prediction_that_is_not_aligned(self):
-        terms = run(make(category="replace", mass=0.45), data(TURNED, STRONG[:2]))
-        weights = make().weights(make().align(torch.tensor(TURNED)).amax(1))
-        # One class reaches the mass, so it is the cross-entropy.
-        close(terms["category"], (weights * costs([0, 0])).mean())
-
-    def test_it_can_be_added(self):
-        plain, alone, both = (
-            run(make(category=kind), data()) for kind in ("none", "replace", "add")
-        )
-        assert both["pseudo"] == plain["pseudo"]
-        assert both["category"] == alone["category"] > 0
-
-
-def test_it_asks_for_a_weak_and_a_strong_view():
-    assert SoftMatch.views == Views(labeled="w", unlabeled="ws")
 
 
 def test_its_defaults_are_those_of_the_specification():

@@ -5,7 +5,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from leaf_fer import functional as fn
 from leaf_fer.algorithms.uda import UDA
 from leaf_fer.types import Clock, Objective
 
@@ -17,7 +16,6 @@ from .saying import (
     TARGET,
     WEAK,
     Says,
-    ambiguous,
     batch_of,
     close,
     gradient,
@@ -87,17 +85,6 @@ class TestTargets:
         assert found[:2].abs().amax(1).gt(0).all()
         assert not found[2].any()
 
-    def test_the_weak_view_has_a_pass_of_its_own_without_gradient(self):
-        model = Says()
-        make().loss(batch_of([WEAK], [STRONG]), model, LATE)
-        assert model.sizes == [3, 5]
-        assert model.grad_enabled == [False, True]
-
-    def test_both_passes_move_batch_norm_statistics(self, problem, new_model, new_batch):
-        model = new_model().train()
-        UDA(problem, model).loss(new_batch(UDA.views), model, LATE)
-        assert model.backbone[1].num_batches_tracked == 2
-
 
 class TestAnnealing:
     """Of two labeled images, the network is sure of the first, and wrong about the second."""
@@ -152,32 +139,3 @@ class TestAnnealing:
         batch = batch_of([WEAK], [STRONG], known=[*KNOWN, [0, 1, 0]], target=[0, 2, 0])
         term = make(annealing="linear").loss(batch, Says(), START).terms["supervised"]
         close(term, F.cross_entropy(torch.tensor([KNOWN[1], [0, 1, 0]]), torch.tensor([2, 0])))
-
-
-class TestCategory:
-    MASK = (1.0, 1.0, 0.0)
-
-    def test_by_default_there_is_none(self):
-        assert set(objective().terms) == {"supervised", "pseudo"}
-
-    def test_it_replaces_the_targets(self):
-        terms = objective(category="replace").terms
-        assert set(terms) == {"supervised", "category"}
-        close(terms["category"], ambiguous(STRONG, WEAK, self.MASK))
-
-    def test_it_has_mask_and_weight_of_the_method(self):
-        terms = objective(category="replace", weight=2.0, threshold=0.95).terms
-        close(terms["category"], 2 * ambiguous(STRONG, WEAK, (1.0, 0.0, 0.0)))
-
-    def test_its_classes_come_from_the_prediction_before_sharpening(self):
-        sharp = (torch.tensor(WEAK) / 0.4).softmax(1)
-        plain = torch.tensor(WEAK).softmax(1)
-        assert not torch.equal(fn.candidate_set(sharp, 0.93), fn.candidate_set(plain, 0.93))
-        terms = objective(category="replace", mass=0.93).terms
-        close(terms["category"], ambiguous(STRONG, WEAK, self.MASK, 0.93))
-
-    def test_it_can_be_added(self):
-        terms = objective(category="add").terms
-        assert set(terms) == {"supervised", "pseudo", "category"}
-        close(terms["pseudo"], 0.637241)
-        close(terms["category"], ambiguous(STRONG, WEAK, self.MASK))

@@ -21,8 +21,6 @@ from .saying import (
     batch_of,
     close,
     problem_of,
-    same,
-    statistics_after,
 )
 
 
@@ -285,13 +283,6 @@ class TestPasses:
         model = Says()
         make(power_steps=power_steps).loss(batch_of([WEAK]), model, LATE)
         assert model.sizes == [2, 3] + [3] * power_steps + [3]
-
-    def test_only_the_labeled_pass_moves_running_statistics(self, problem, new_model, new_batch):
-        model = new_model().train()
-        batch = new_batch(VAT.views)
-        expected = statistics_after(model, batch.labeled.weak[0])
-        VAT(problem, model).loss(batch, model, LATE)
-        assert same(list(model.buffers()), expected)
 
     def test_unlabeled_images_are_normalized_among_themselves(self, problem, new_model, new_batch):
         model = new_model().train()
