@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -143,6 +144,41 @@ def test_a_run_killed_and_resumed_equals_one_that_was_not(tiny, tmp_path):
         for out in (whole, cut)
     ]
     assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize("method", ["flexmatch", "simmatch", "lion", "comatch", "remixmatch"])
+def test_what_a_method_remembers_of_every_image_survives_a_stop(
+    tiny, cache, tmp_path, monkeypatch, method
+):
+    # 16 labeled and 48 unlabeled images in batches of 5: passes end within batches.
+    config = tiny(method=method, batch_size=5, steps=12, epoch_steps=4)
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    execute(config, whole)
+    steps = iter(range(12))
+
+    @contextmanager
+    def stopping_in_the_seventh_step():
+        yield lambda: next(steps) == 6
+
+    monkeypatch.setattr("leaf_fer.run.stopping", stopping_in_the_seventh_step)
+    with pytest.raises(Interrupted):
+        execute(config, cut)
+    monkeypatch.undo()
+    monkeypatch.setenv("LEAF_CACHE", str(cache))
+    execute(config, cut, resume=True)
+    expected, got = (load_file(RunFolder(out).checkpoint) for out in (whole, cut))
+    assert expected.keys() == got.keys()
+    for name, value in expected.items():
+        assert torch.equal(value, got[name]), name
+
+
+def test_all_methods_get_the_same_labels_for_a_seed(tiny, tmp_path):
+    for method in ("supervised", "flexmatch", "lion"):
+        execute(tiny(method=method, steps=1), tmp_path / method)
+    splits = {
+        (tmp_path / m / "split.json").read_bytes() for m in ("supervised", "flexmatch", "lion")
+    }
+    assert len(splits) == 1
 
 
 def test_a_termination_signal_saves_and_can_be_resumed(tiny, tmp_path):
