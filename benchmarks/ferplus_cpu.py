@@ -186,6 +186,9 @@ def main() -> None:
         RECORDS.parent.mkdir(exist_ok=True)
         with RECORDS.open("a") as file:
             file.write(json.dumps(record) + "\n")
+    missing = [f"{m} {words(o)}".strip() for m, o in cells if (m, words(o)) not in records()]
+    if missing:
+        print(f"not finished: {', '.join(missing)}")
     if records():
         TABLE.write_text(table())
         print(table())

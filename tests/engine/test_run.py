@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from leaf_fer import registry
 from leaf_fer.config import write_yaml
 from leaf_fer.data import synthetic
+from leaf_fer.data.views import Batches
 from leaf_fer.engine.loop import Diverged, Interrupted
 from leaf_fer.engine.record import RunFolder
 from leaf_fer.errors import UserError
@@ -253,9 +254,18 @@ def test_every_method_trains_in_bfloat16_with_eaf(tiny, tmp_path, method):
     assert bool(registry.method(method).views[1]) == any(len(terms) > 1 for terms in losses)
 
 
-def test_an_option_can_change_the_views(tiny, tmp_path):
-    execute(tiny(method="adamatch", strong_labeled=False, steps=2), tmp_path / "run")
-    assert (tmp_path / "run" / "metrics.json").exists()
+@pytest.mark.parametrize(("strong", "views"), [(True, 1), (False, 0)])
+def test_views_that_an_option_takes_away_are_not_made(tiny, tmp_path, monkeypatch, strong, views):
+    made = []
+    at = Batches.at
+
+    def spied(batches, step):
+        made.append(len(at(batches, step).labeled.strong))
+        return at(batches, step)
+
+    monkeypatch.setattr(Batches, "at", spied)
+    execute(tiny(method="adamatch", strong_labeled=strong, steps=2), tmp_path / "run")
+    assert made == [views, views]
 
 
 def test_interrupting_twice_stops_at_once():

@@ -31,7 +31,7 @@ class AdaMatch(PseudoLabeling):
 
     Deviations from the paper: z'' is of x among A(u), without a(u), which saves the backward pass
     of a view that teaches nothing. A widely used toolkit has neither interpolation, nor A(x), nor
-    r: ``interpolate=false``, ``strong_labeled=false``, ``ramp=false``, which halves the cost.
+    r: ``interpolate=false``, ``strong_labeled=false``, ``ramp=false``, for less than half the cost.
 
     Args:
         threshold: tau in [0, 1], relative to the labeled confidence.

@@ -168,11 +168,10 @@ class Watchdog:
             Diverged: see :meth:`raise_if_diverged`.
         """
         terms = torch.stack([term.detach().float() for term in objective.terms.values()])
-        if self.names != list(
-            objective.terms
-        ):  # at the start, and where a method changes its terms
+        names = list(objective.terms)
+        if self.names != names:  # at the start, and where a method changes its terms
             self.raise_if_diverged()
-            self.names, self.values = list(objective.terms), terms
+            self.names, self.values = names, terms
         fresh = (self.first < 0) & ~loss.detach().isfinite()
         self.values = torch.where(fresh, terms, self.values)
         self.first = torch.where(fresh, step, self.first)
