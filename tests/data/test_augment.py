@@ -3,6 +3,7 @@ import torch
 from torch.nn import functional as F
 from torchvision.transforms.v2 import functional as tv
 
+from leaf_fer.data import image_ops
 from leaf_fer.data.augment import OPERATIONS, normalize, strong, weak
 
 both_views = pytest.mark.parametrize("view", [weak, strong])
@@ -57,6 +58,28 @@ def test_the_view_of_an_image_does_not_depend_on_the_other_images(view):
     images, others = pictures(20), pictures(20, seed=2)
     others[7] = images[7]
     assert torch.equal(view(images, seeded())[7], view(others, seeded())[7])
+
+
+@both_views
+@pytest.mark.parametrize("rows", [slice(1, None, 2), slice(2, None, 3), slice(4, 9), slice(7, 7)])
+def test_rows_of_a_batch_get_the_views_that_they_have_in_the_whole_batch(view, rows):
+    images = pictures(20)
+    part = view(images[rows], seeded(), count=20, rows=rows)
+    assert torch.equal(part, view(images, seeded())[rows])
+
+
+@both_views
+def test_rows_leave_the_generator_as_the_whole_batch_does(view):
+    whole, part = seeded(), seeded()
+    view(pictures(20), whole)
+    view(pictures(10), part, count=20, rows=slice(1, None, 2))
+    assert torch.equal(whole.get_state(), part.get_state())
+
+
+@both_views
+def test_other_than_the_rows_of_a_batch_are_refused(view):
+    with pytest.raises(ValueError, match=r"expected 5 images, slice\(1, None, 2\) of 10, got 6"):
+        view(pictures(6), seeded(), count=10, rows=slice(1, None, 2))
 
 
 @both_views
@@ -171,37 +194,54 @@ def test_cutout_has_sides_up_to_half_the_width_and_centers_everywhere():
 
 
 @pytest.fixture
-def used(monkeypatch):
-    """Every operation that runs and its magnitudes, (n,), in their order."""
+def drawn(monkeypatch):
+    """Number and magnitude of every operation that is drawn, in their order."""
     calls = []
 
-    def recording(operate):
-        def record(images, magnitude):
-            calls.append((operate, magnitude))
-            return operate(images, magnitude)
+    def recording(number, argument):
+        def record(magnitude, height, width):
+            calls.append((number, magnitude))
+            return argument(magnitude, height, width)
 
         return record
 
-    table = tuple((recording(operate), low, high) for operate, low, high in OPERATIONS)
+    table = tuple(
+        operation._replace(argument=recording(number, operation.argument))
+        for number, operation in enumerate(OPERATIONS)
+    )
     monkeypatch.setattr("leaf_fer.data.augment.OPERATIONS", table)
     return calls
 
 
-def magnitudes(used, operate):
-    return torch.cat([magnitude for other, magnitude in used if other is operate])
+@pytest.fixture
+def used(monkeypatch):
+    """Every kernel that runs and its arguments, (n, ...), in their order."""
+    calls = []
+
+    def recording(kernel):
+        def record(rows, arguments):
+            calls.append((kernel, arguments))
+            return kernel(rows, arguments)
+
+        return record
+
+    kernels = {operation.kernel: recording(operation.kernel) for operation in OPERATIONS}
+    table = tuple(operation._replace(kernel=kernels[operation.kernel]) for operation in OPERATIONS)
+    monkeypatch.setattr("leaf_fer.data.augment.OPERATIONS", table)
+    return calls
 
 
 def test_every_image_gets_three_operations(used):
     strong(pictures(50, size=8), seeded())
-    assert sum(len(magnitude) for _, magnitude in used) == 150
+    assert sum(len(arguments) for _, arguments in used) == 150
 
 
-@pytest.mark.parametrize(("operate", "low", "high"), OPERATIONS)
-def test_all_operations_are_equally_likely_with_magnitudes_all_over_their_range(
-    operate, low, high, used
-):
+@pytest.mark.parametrize("number", range(len(OPERATIONS)))
+def test_all_operations_are_equally_likely_with_magnitudes_all_over_their_range(number, drawn):
+    _, low, high, _ = OPERATIONS[number]
     strong(pictures(2000, size=4), seeded())
-    fraction = (magnitudes(used, operate) - low) / (high - low)
+    magnitudes = torch.tensor([magnitude for other, magnitude in drawn if other == number])
+    fraction = (magnitudes - low) / (high - low)
     assert abs(len(fraction) / 6000 - 1 / 14) < 0.015
     assert 0 <= fraction.min() < 0.03
     assert 0.97 < fraction.max() < 1
@@ -209,7 +249,15 @@ def test_all_operations_are_equally_likely_with_magnitudes_all_over_their_range(
 
 
 def test_the_operations_and_ranges_are_those_of_the_release():
-    ranges = {operate.__name__: (low, high) for operate, low, high in OPERATIONS}
+    moves = (image_ops.affine, image_ops.slide)  # their arguments say which way
+    names = [
+        (operation.argument if operation.kernel in moves else operation.kernel).__name__
+        for operation in OPERATIONS
+    ]
+    ranges = {
+        name: (operation.low, operation.high)
+        for name, operation in zip(names, OPERATIONS, strict=True)
+    }
     enhance, slope = (0.05, 0.95), (-0.3, 0.3)
     assert ranges == {
         "autocontrast": (0, 1),
@@ -231,12 +279,33 @@ def test_the_operations_and_ranges_are_those_of_the_release():
 
 def test_a_strong_view_is_its_operations_one_after_the_other(used, monkeypatch):
     monkeypatch.setattr("leaf_fer.data.augment.LARGEST_CUTOUT", 0.0)
-    monkeypatch.setattr("leaf_fer.data.augment._crop", lambda images, crops: images)
+    monkeypatch.setattr("leaf_fer.data.augment._crop", lambda faces, crops: list(faces))
     image = pictures(1)
     view = strong(image, seeded(), num_ops=5)
-    for operate, magnitude in used:
-        image = operate(image, magnitude)
-    assert torch.equal(view, image)
+    rows = image_ops.as_rows(image)
+    for kernel, arguments in used:
+        rows = kernel(rows, arguments)
+    assert torch.equal(view, image_ops.as_images(rows))
+
+
+def test_images_that_wait_for_the_same_kernel_share_a_call(used):
+    strong(pictures(200, size=8), seeded())
+    kernels = {operation.kernel for operation in OPERATIONS}
+    assert len(used) <= 3 * len(kernels)
+
+
+@both_views
+def test_images_that_do_not_fit_into_the_cache_together_get_the_same_views(view, monkeypatch):
+    images = pictures(50)
+    together = view(images, seeded())
+    monkeypatch.setattr("leaf_fer.data.augment.BLOCK_BYTES", 20_000)
+    assert torch.equal(view(images, seeded()), together)
+
+
+def test_a_processor_works_on_no_more_than_fits_into_the_cache(used, monkeypatch):
+    monkeypatch.setattr("leaf_fer.data.augment.BLOCK_BYTES", 3 * 24 * 24 * 3 * 4)
+    strong(pictures(50), seeded())
+    assert max(len(arguments) for _, arguments in used) == 3
 
 
 def test_normalize_is_that_of_torchvision():

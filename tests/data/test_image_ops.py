@@ -47,6 +47,25 @@ PILLOW = {
 }
 
 
+# name -> kernel whose arguments it makes; the others are kernels and take magnitudes
+MOVES = {
+    "rotate": image_ops.affine,
+    "shear_x": image_ops.slide,
+    "shear_y": image_ops.affine,
+    "translate_x": image_ops.slide,
+    "translate_y": image_ops.slide,
+}
+
+
+def operate(name, images, magnitude):
+    """An operation on images (n, 3, H, W) with magnitudes (n,)."""
+    function, arguments = getattr(image_ops, name), magnitude
+    if name in MOVES:
+        matrices = [function(value, *images.shape[2:]) for value in magnitude.tolist()]
+        function, arguments = MOVES[name], torch.tensor(matrices, dtype=torch.float64)
+    return image_ops.as_images(function(image_ops.as_rows(images), arguments))
+
+
 def noise(generator, size):
     return torch.rand(8, 3, size, size, generator=generator)
 
@@ -90,7 +109,7 @@ def test_every_operation_gives_the_pixels_of_pillow(name, picture, size):
     fraction = torch.rand(len(images), generator=generator, dtype=torch.float64)
     fraction[:2] = torch.tensor([0.0, 1.0])
     magnitude = low + (high - low) * fraction
-    actual = getattr(image_ops, name)(images, magnitude)
+    actual = operate(name, images, magnitude)
     arrays = images.permute(0, 2, 3, 1).numpy()
     expected = [
         np.asarray(oracle(Image.fromarray(array), value))
@@ -105,7 +124,7 @@ def test_every_operation_gives_the_pixels_of_pillow_on_oblong_images(name):
     oracle, low, high = PILLOW[name]
     images = to_bytes(soft(generator, 40))[:, :, :23].contiguous(memory_format=torch.channels_last)
     magnitude = low + (high - low) * torch.rand(8, generator=generator, dtype=torch.float64)
-    actual = getattr(image_ops, name)(images, magnitude)
+    actual = operate(name, images, magnitude)
     for face, value, result in zip(images, magnitude.tolist(), actual, strict=True):
         expected = np.asarray(oracle(Image.fromarray(face.permute(1, 2, 0).numpy()), value))
         np.testing.assert_array_equal(result.permute(1, 2, 0).numpy(), expected)
@@ -146,7 +165,7 @@ def test_operations_on_colors_are_those_of_torchvision_up_to_its_rounding(name, 
     oracle, magnitudes, tolerance = TORCHVISION[name]
     images = to_bytes(picture(torch.Generator().manual_seed(0), 64))
     for value in magnitudes:
-        actual = getattr(image_ops, name)(images, torch.full((8,), value, dtype=torch.float64))
+        actual = operate(name, images, torch.full((8,), value, dtype=torch.float64))
         assert (actual.int() - oracle(images, value).int()).abs().max() <= tolerance
 
 
@@ -155,7 +174,7 @@ def test_geometric_operations_are_those_of_torchvision_but_for_one_pixel_in_200(
     oracle, magnitudes = GEOMETRY[name]
     images = to_bytes(noise(torch.Generator().manual_seed(0), 64))
     for value in magnitudes:
-        actual = getattr(image_ops, name)(images, torch.full((8,), value, dtype=torch.float64))
+        actual = operate(name, images, torch.full((8,), value, dtype=torch.float64))
         assert (actual != oracle(images, value)).float().mean() < 0.005
 
 
@@ -171,51 +190,61 @@ def case(name):
 def test_every_operation_leaves_its_input_alone(name):
     images, magnitude = case(name)
     before = images.clone()
-    getattr(image_ops, name)(images, magnitude)
+    operate(name, images, magnitude)
     assert torch.equal(images, before)
 
 
 @pytest.mark.parametrize("name", PILLOW)
 def test_images_together_become_what_each_becomes_alone(name):
     images, magnitude = case(name)
-    operate = getattr(image_ops, name)
-    alone = [operate(images[i : i + 1], magnitude[i : i + 1]) for i in range(8)]
-    assert torch.equal(operate(images, magnitude), torch.cat(alone))
+    alone = [operate(name, images[i : i + 1], magnitude[i : i + 1]) for i in range(8)]
+    assert torch.equal(operate(name, images, magnitude), torch.cat(alone))
 
 
 @pytest.mark.parametrize("name", PILLOW)
 def test_the_memory_of_the_input_does_not_matter(name):
     images, magnitude = case(name)
-    operate = getattr(image_ops, name)
-    assert torch.equal(operate(images.contiguous(), magnitude), operate(images, magnitude))
+    expected = operate(name, images, magnitude)
+    assert torch.equal(operate(name, images.contiguous(), magnitude), expected)
+    apart = images.repeat_interleave(2, dim=0).contiguous(memory_format=torch.channels_last)
+    assert torch.equal(operate(name, apart[::2], magnitude), expected)
 
 
 @pytest.mark.parametrize("name", sorted(PILLOW.keys() - {"identity"}))
 def test_results_are_channels_last_in_memory(name):
     images, magnitude = case(name)
-    result = getattr(image_ops, name)(images.contiguous(), magnitude)
+    result = operate(name, images.contiguous(), magnitude)
     assert result.is_contiguous(memory_format=torch.channels_last)
 
 
+def test_sliding_is_an_affine_map():
+    rows = image_ops.as_rows(to_bytes(noise(torch.Generator().manual_seed(0), 16)))
+    slides = (image_ops.shear_x, image_ops.translate_x, image_ops.translate_y)
+    matrices = [function(value, 16, 16) for value in (-2.0, -0.3, 0.2) for function in slides]
+    matrices = torch.tensor(matrices[:8], dtype=torch.float64)
+    assert torch.equal(image_ops.slide(rows, matrices), image_ops.affine(rows, matrices))
+
+
 def test_rows_moved_out_of_the_image_are_black():
-    images = torch.full((1, 3, 4, 4), 7, dtype=torch.uint8)
+    rows = torch.full((1, 4, 4 * 3), 7, dtype=torch.uint8)
     row = torch.tensor([[-100, 0, 3, 4]])
-    moved = image_ops.move_rows(images, row, torch.tensor([[0, 100, -100, 0]]))
+    moved = image_ops.move_rows(rows, row, torch.tensor([[0, 100, -100, 0]]))
     assert not moved.any()
 
 
 def test_rows_move_by_their_own_column():
     images = torch.arange(1, 10, dtype=torch.uint8).view(1, 1, 3, 3).repeat(1, 3, 1, 1)
-    moved = image_ops.move_rows(images, torch.tensor([[2, 0, 0]]), torch.tensor([[0, 1, -2]]))
+    rows, row, column = image_ops.as_rows(images), [[2, 0, 0]], [[0, 1, -2]]
+    moved = image_ops.move_rows(rows, torch.tensor(row), torch.tensor(column))
     expected = torch.tensor([[7, 8, 9], [2, 3, 0], [0, 0, 1]], dtype=torch.uint8)
-    assert torch.equal(moved, expected.expand(1, 3, 3, 3))
+    assert torch.equal(image_ops.as_images(moved), expected.expand(1, 3, 3, 3))
 
 
 def cut(side, x, y, size=20):
     """A white image with a square cut out."""
-    images = torch.full((1, 3, size, size), 255, dtype=torch.uint8)
+    rows = torch.full((1, size, size * 3), 255, dtype=torch.uint8)
     numbers = (torch.tensor([value], dtype=torch.float64) for value in (side, x, y))
-    return image_ops.cutout(images, *numbers)[0]
+    return image_ops.as_images(image_ops.cutout(rows, *numbers))[0]
 
 
 def test_cutout_fills_a_square_around_its_center():

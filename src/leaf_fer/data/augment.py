@@ -12,13 +12,14 @@ from the released code:
 
 All random numbers come from a generator on the CPU, so a batch gets the same views on every
 device, and which image gets which operation is known without waiting for the device: images
-that have the same operation next are worked on together, each with its own magnitude.
+that have the same kind of operation next are worked on together, each with its own magnitude.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,31 +27,51 @@ from torch import Tensor
 from leaf_fer.data import image_ops
 from leaf_fer.data.image_ops import as_images, as_rows, send
 
-Operation = Callable[[Tensor, Tensor], Tensor]
+Kernel = Callable[[Tensor, Tensor], Tensor]
+Argument = float | image_ops.Matrix
+Step = tuple[Kernel, Argument]
 
-OPERATIONS: tuple[tuple[Operation, float, float], ...] = (
-    (image_ops.autocontrast, 0.0, 1.0),
-    (image_ops.brightness, 0.05, 0.95),
-    (image_ops.color, 0.05, 0.95),
-    (image_ops.contrast, 0.05, 0.95),
-    (image_ops.equalize, 0.0, 1.0),
-    (image_ops.identity, 0.0, 1.0),
-    (image_ops.posterize, 4.0, 8.0),
-    (image_ops.rotate, -30.0, 30.0),
-    (image_ops.sharpness, 0.05, 0.95),
-    (image_ops.shear_x, -0.3, 0.3),
-    (image_ops.shear_y, -0.3, 0.3),
-    (image_ops.solarize, 0.0, 256.0),
-    (image_ops.translate_x, -0.3, 0.3),
-    (image_ops.translate_y, -0.3, 0.3),
+
+class Operation(NamedTuple):
+    """What an operation does with images.
+
+    Args:
+        kernel: rows and arguments of n images -> rows; operations may share it.
+        low: smallest magnitude.
+        high: largest magnitude.
+        argument: magnitude, H and W -> argument of the kernel; by default the magnitude.
+    """
+
+    kernel: Kernel
+    low: float = 0.0
+    high: float = 1.0
+    argument: Callable[[float, int, int], Argument] = lambda magnitude, _, __: magnitude
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(image_ops.autocontrast),
+    Operation(image_ops.brightness, 0.05, 0.95),
+    Operation(image_ops.color, 0.05, 0.95),
+    Operation(image_ops.contrast, 0.05, 0.95),
+    Operation(image_ops.equalize),
+    Operation(image_ops.identity),
+    Operation(image_ops.posterize, 4.0, 8.0),
+    Operation(image_ops.affine, -30.0, 30.0, image_ops.rotate),
+    Operation(image_ops.sharpness, 0.05, 0.95),
+    Operation(image_ops.slide, -0.3, 0.3, image_ops.shear_x),
+    Operation(image_ops.affine, -0.3, 0.3, image_ops.shear_y),
+    Operation(image_ops.solarize, 0.0, 256.0),
+    Operation(image_ops.slide, -0.3, 0.3, image_ops.translate_x),
+    Operation(image_ops.slide, -0.3, 0.3, image_ops.translate_y),
 )
-"""Operation and the range that its magnitude is drawn from."""
 
-BLOCK = 16
-"""Images that are worked on at a time where operations need not be sorted."""
+BLOCK_BYTES = 1 << 21
+"""Size of an intermediate result up to which a processor works on images together."""
 
 LARGEST_CUTOUT = 0.5
 """Side of the square as a fraction of the width."""
+
+ALL = slice(None)
 
 
 @contextmanager
@@ -69,29 +90,48 @@ def _one_thread() -> Iterator[None]:
 
 
 @_one_thread()
-def weak(images: Tensor, generator: torch.Generator, *, padding: int | None = None) -> Tensor:
+def weak(
+    images: Tensor,
+    generator: torch.Generator,
+    *,
+    padding: int | None = None,
+    count: int | None = None,
+    rows: slice = ALL,
+) -> Tensor:
     """Crop at random with probability 0.5, then mirror with probability 0.5.
 
     Args:
-        images: (B, 3, S, S) uint8.
-        generator: on the CPU; four numbers are drawn per image.
+        images: (B, 3, S, S) uint8, the images of the batch at ``rows``.
+        generator: on the CPU; four numbers are drawn per image of the batch.
         padding: zeros around the image that the crop, of the image's size, may reach into, in
             pixels; by default 8 at 224, in proportion, and at least 1.
+        count: images of the batch; by default those given are all.
+        rows: which of them are given; each gets the view that it has in the whole batch.
 
     Returns:
         (B, 3, S, S) uint8, channels-last in memory.
 
     Raises:
-        ValueError: the images are not (B, 3, H, W) uint8.
+        ValueError: the images are not (B, 3, H, W) uint8, or not as many as ``rows`` says.
     """
-    _expect_bytes(images)
-    crops = _draw_crops(len(images), images.shape[3], padding, generator)
-    return _join([_crop(images[part], crops[part]) for part in _blocks(len(images))])
+    count = _expect_batch(images, count, rows)
+    crops = _draw_crops(count, images.shape[3], padding, generator)[rows]
+    faces = as_rows(images)
+    views = faces.new_empty(faces.shape)
+    for part in _blocks(len(faces), faces):
+        torch.stack(_crop(faces[part], crops[part]), out=views[part])
+    return as_images(views)
 
 
 @_one_thread()
 def strong(
-    images: Tensor, generator: torch.Generator, *, num_ops: int = 3, padding: int | None = None
+    images: Tensor,
+    generator: torch.Generator,
+    *,
+    num_ops: int = 3,
+    padding: int | None = None,
+    count: int | None = None,
+    rows: slice = ALL,
 ) -> Tensor:
     """RandAugment, Cutout, then :func:`weak`.
 
@@ -100,56 +140,65 @@ def strong(
     in [0, 0.5] of the width, centered anywhere in the image.
 
     Args:
-        images: (B, 3, S, S) uint8.
-        generator: on the CPU; what it gives depends on B and ``num_ops`` only.
+        images: (B, 3, S, S) uint8, the images of the batch at ``rows``.
+        generator: on the CPU; what it gives depends on ``count`` and ``num_ops`` only.
         num_ops: operations per image.
         padding: see :func:`weak`.
+        count: see :func:`weak`.
+        rows: see :func:`weak`.
 
     Returns:
         (B, 3, S, S) uint8, channels-last in memory.
 
     Raises:
-        ValueError: the images are not (B, 3, H, W) uint8.
+        ValueError: the images are not (B, 3, H, W) uint8, or not as many as ``rows`` says.
     """
-    _expect_bytes(images)
-    count, _, _, width = images.shape
-    operation = torch.randint(len(OPERATIONS), (count, num_ops), generator=generator)
-    magnitude = torch.rand(count, num_ops, generator=generator, dtype=torch.float64)
-    square = torch.rand(count, 3, generator=generator, dtype=torch.float64)
+    count = _expect_batch(images, count, rows)
+    operation = torch.randint(len(OPERATIONS), (count, num_ops), generator=generator)[rows]
+    magnitude = torch.rand(count, num_ops, generator=generator, dtype=torch.float64)[rows]
+    square = torch.rand(count, 3, generator=generator, dtype=torch.float64)[rows]
     square[:, 0] *= LARGEST_CUTOUT
-    crops = _draw_crops(count, width, padding, generator)
+    height, width = images.shape[2:]
+    crops = _draw_crops(count, width, padding, generator)[rows]
     queues = [
-        list(zip(numbers, levels, strict=True))
+        [_step(*drawn, height, width) for drawn in zip(numbers, levels, strict=True)]
         for numbers, levels in zip(operation.tolist(), magnitude.tolist(), strict=True)
     ]
-    faces = _operate(list(as_rows(images)), queues)
-    views = []
-    for part in _blocks(count):
-        cut = image_ops.cutout(as_images(torch.stack(faces[part])), *square[part].unbind(1))
-        views.append(_crop(cut, crops[part]))
-    return _join(views)
+    faces = list(as_rows(images).unbind())
+    _operate(faces, queues)
+    views = images.new_empty((len(images), height, width * 3))
+    for part in _blocks(len(views), views):
+        cut = image_ops.cutout(torch.stack(faces[part]), *square[part].unbind(1))
+        torch.stack(_crop(cut, crops[part]), out=views[part])
+    return as_images(views)
 
 
-def _operate(faces: list[Tensor], queues: list[list[tuple[int, float]]]) -> list[Tensor]:
-    """Apply to every image the operations in its queue, the last one first.
+def _step(number: int, level: float, height: int, width: int) -> Step:
+    """An operation as a step; level in [0, 1) of its range of magnitudes."""
+    kernel, low, high, argument = OPERATIONS[number]
+    return kernel, argument(low + (high - low) * level, height, width)
 
-    Images do not depend on each other, so all that have the same operation next share a call,
-    in whichever turn it is for them; every pass serves every queue at least once.
+
+def _operate(faces: list[Tensor], queues: list[list[Step]]) -> None:
+    """Take for every image the steps in its queue, the last one first.
+
+    Images do not depend on each other, so all that wait for the same kernel share a call, in
+    whichever turn it is for them. An image with most steps left goes first: meanwhile others come
+    to where it waits later, which saves calls.
 
     Args:
-        faces: B images, each (H, W * 3) uint8.
-        queues: B lists of an index into :data:`OPERATIONS` and a level in [0, 1); emptied.
+        faces: B images, each (H, W * 3) uint8; replaced.
+        queues: B lists of steps; emptied.
     """
     while any(queues):
-        for number, (operate, low, high) in enumerate(OPERATIONS):
-            members = [i for i, queue in enumerate(queues) if queue and queue[-1][0] == number]
-            if members:
-                level = torch.tensor([queues[i].pop()[1] for i in members], dtype=torch.float64)
-                group = as_images(torch.stack([faces[i] for i in members]))
-                results = as_rows(operate(group, low + (high - low) * level))
-                for i, result in zip(members, results.unbind(), strict=True):
-                    faces[i] = result
-    return faces
+        kernel = max(queues, key=len)[-1][0]
+        waiting = [i for i, queue in enumerate(queues) if queue and queue[-1][0] is kernel]
+        for part in _blocks(len(waiting), faces[0], itemsize=4):  # float32 on the way
+            members = waiting[part]
+            arguments = torch.tensor([queues[i].pop()[1] for i in members], dtype=torch.float64)
+            results = kernel(torch.stack([faces[i] for i in members]), arguments)
+            for i, result in zip(members, results.unbind(), strict=True):
+                faces[i] = result
 
 
 def _draw_crops(count: int, width: int, padding: int | None, generator: torch.Generator) -> Tensor:
@@ -160,25 +209,29 @@ def _draw_crops(count: int, width: int, padding: int | None, generator: torch.Ge
     return torch.cat((draw[:, :1] < 0.5, offset * (draw[:, 1:2] < 0.5)), dim=1)
 
 
-def _crop(images: Tensor, crops: Tensor) -> Tensor:
-    """Move and mirror the images as drawn."""
-    count, _, height, _ = images.shape
+def _crop(faces: Tensor, crops: Tensor) -> list[Tensor]:
+    """Move and mirror images (n, H, W * 3) as drawn: n of (H, W * 3)."""
     mirrored, down, across = crops.unbind(1)
-    moved = image_ops.move_rows(
-        images, torch.arange(height) + down.unsqueeze(1), across.unsqueeze(1)
-    )
-    both = torch.cat((as_rows(moved), as_rows(moved.flip(3))))
-    choice = torch.arange(count) + count * mirrored
-    return as_images(both.index_select(0, send(choice, images)))
+    row = torch.arange(faces.shape[1]) + down.unsqueeze(1)
+    moved = image_ops.move_rows(faces, row, across.unsqueeze(1))
+    views = list(moved.unbind())
+    members = mirrored.nonzero().flatten()
+    flipped = as_images(moved.index_select(0, send(members, moved))).flip(3)
+    for i, view in zip(members.tolist(), as_rows(flipped).unbind(), strict=True):
+        views[i] = view
+    return views
 
 
-def _blocks(count: int) -> list[slice]:
-    """Parts of a batch whose intermediate results fit into a processor's cache."""
-    return [slice(start, start + BLOCK) for start in range(0, count, BLOCK)]
+def _blocks(count: int, rows: Tensor, itemsize: int = 1) -> list[slice]:
+    """Parts of a batch to work on at a time: small ones on a processor, and else the whole.
 
-
-def _join(views: list[Tensor]) -> Tensor:
-    return as_images(torch.cat([as_rows(view) for view in views]))
+    Args:
+        count: images of the batch.
+        rows: (..., H, W * 3), one or more of them.
+        itemsize: bytes that a color takes in intermediate results.
+    """
+    size = BLOCK_BYTES // (rows.shape[-2:].numel() * itemsize) if rows.is_cpu else count
+    return [slice(start, start + max(1, size)) for start in range(0, count, max(1, size))]
 
 
 def normalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
@@ -200,6 +253,16 @@ def normalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
     scale = torch.tensor([1 / (255 * s) for s in std]).repeat(images.shape[3])
     offset = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)]).repeat(images.shape[3])
     return as_images(rows.float().mul_(send(scale, rows)).add_(send(offset, rows)))
+
+
+def _expect_batch(images: Tensor, count: int | None, rows: slice) -> int:
+    """Check that the images are those rows of a batch of ``count``; return the count."""
+    _expect_bytes(images)
+    count = len(images) if count is None else count
+    expected = len(range(count)[rows])
+    if len(images) != expected:
+        raise ValueError(f"expected {expected} images, {rows} of {count}, got {len(images)}")
+    return count
 
 
 def _expect_bytes(images: Tensor) -> None:
