@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -107,6 +108,26 @@ def test_synthetic_faces_do_not_depend_on_the_other_rows():
     table = read_faces("synthetic:10")
     both = table.render(np.array([5, 2]), 32)
     np.testing.assert_array_equal(table.render(np.array([2]), 32)[0], both[1])
+
+
+def test_synthetic_names_are_made_when_they_are_asked_for():
+    names = read_faces("synthetic:5").names
+    assert (names[0], names[-1], names[np.int64(7)]) == (
+        "face-0000000",
+        "face-0002404",
+        "face-0000007",
+    )
+    assert names[2:4] == ["face-0000002", "face-0000003"]
+    assert list(names) == [names[row] for row in range(len(names))]
+    with pytest.raises(IndexError):
+        names[2405]
+
+
+def test_rows_of_synthetic_faces_are_in_the_order_of_their_names():
+    table = read_faces("synthetic:5")
+    rows = np.array([2000, 3, 999])
+    listed = replace(table, names=list(table.names))
+    np.testing.assert_array_equal(table.by_name(rows), listed.by_name(rows))
 
 
 def test_the_key_of_synthetic_faces_tells_their_number():

@@ -127,6 +127,21 @@ def test_the_same_seed_draws_the_same_images(split_of, data):
     np.testing.assert_array_equal(first.labeled, second.labeled)
 
 
+def test_what_a_seed_draws_never_changes(split_of, make_faces):
+    # If this fails, results with the same options are no longer of the same images.
+    table, hashes = make_faces({"train": [40, 30, 20], "test": 5})
+    split = split_of(table, hashes, labels=9, seed=3, validation_fraction=0.1)
+    drawn = {target: [] for target in "012"}
+    for name in sorted(names(table, split.labeled)):
+        drawn[name[6]].append(int(name[8:13]))
+    assert drawn == {"0": [9, 28, 32], "1": [16, 22, 29], "2": [4, 7, 19]}
+    assert names(table, split.validation) == {
+        *(f"train/0/{index:05d}.jpg" for index in (2, 13, 25, 36)),
+        *(f"train/1/{index:05d}.jpg" for index in (8, 9, 24)),
+        *(f"train/2/{index:05d}.jpg" for index in (13, 17)),
+    }
+
+
 def test_another_seed_draws_other_images(split_of, data):
     first, second = split_of(*data, labels=30), split_of(*data, labels=30, seed=1)
     assert first.labeled.tolist() != second.labeled.tolist()
@@ -214,6 +229,18 @@ def test_duplicates_among_the_training_images_stay(split_of, data):
     split = split_of(table, hashes)
     assert split.notes["duplicates"] == 0
     assert split.notes["labels"] == 120
+
+
+def test_contents_that_begin_alike_are_told_apart(split_of, make_faces):
+    table, _ = make_faces({"train": 20, "test": 20})
+    hashes = np.random.default_rng(0).integers(0, 2, (len(table), 16), dtype=np.uint8)
+    hashes[:, 7:] = 0
+    content = [bytes(row) for row in hashes]
+    tested = {content[row] for row in table.rows("test")}
+    expected = [row for row in table.rows("train") if content[row] in tested]
+    assert 0 < len(expected) < 60
+    split = split_of(table, hashes, keep_test_duplicates=True)
+    assert split.duplicates.tolist() == expected
 
 
 def test_hashes_that_end_in_zeros_are_told_apart(split_of, data):

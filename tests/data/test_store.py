@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from PIL import Image
 
 from leaf_fer.data import preparation, store, workers
 from leaf_fer.data.decode import decode, fingerprint, resize
+from leaf_fer.data.sources import read_faces
 from leaf_fer.data.store import default_cache, prepare
 from leaf_fer.data.table import FaceTable
 from leaf_fer.errors import UserError
@@ -71,6 +73,10 @@ def drawn(count: int = 5, key: str = "drawn", calls: list[int] | None = None) ->
     return FaceTable(("a",), names, zeros, zeros.astype(np.uint8), render=render, key=key)
 
 
+def about(made: store.Store) -> dict[str, object]:
+    return json.loads((made.folder / "store.json").read_text())
+
+
 def python(code: str, *arguments: object) -> subprocess.Popen[str]:
     command = [sys.executable, "-W", "error", "-c", code, *map(str, arguments)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -113,10 +119,11 @@ def test_images_are_resized(tmp_path, cache):
     np.testing.assert_array_equal(made.images[2], expected)
 
 
-def test_images_are_mapped_and_read_only(tmp_path, cache):
+def test_images_and_hashes_are_mapped_and_read_only(tmp_path, cache):
     made = prepare(faces(tmp_path / "faces"), 8, cache=cache)
-    assert isinstance(made.images, np.memmap)
-    assert not made.images.flags.writeable
+    for mapped in (made.images, made.hashes):
+        assert isinstance(mapped, np.memmap)
+        assert not mapped.flags.writeable
 
 
 def test_gather_copies_rows_in_the_order_asked_for(tmp_path, cache):
@@ -173,6 +180,33 @@ def test_drawn_faces_are_drawn_in_chunks(cache):
     assert calls == [512, 512, 176]
 
 
+def test_faces_drawn_by_several_processes_are_those_drawn_by_one(cache):
+    table = read_faces("synthetic:600")
+    alone = prepare(table, 32, cache=cache / "alone", workers=1)
+    shared = prepare(table, 32, cache=cache / "shared", workers=3)
+    assert [about(made)["processes"] for made in (alone, shared)] == [1, 3]
+    for name in ("images.npy", "hashes.npy", "valid.npy", "quarantine.csv"):
+        assert (alone.folder / name).read_bytes() == (shared.folder / name).read_bytes()
+    np.testing.assert_array_equal(shared.images[2990:], table.render(np.arange(2990, 3000), 32))
+
+
+def test_many_faces_are_drawn_by_several_processes_unless_told_otherwise(cache, monkeypatch):
+    monkeypatch.setattr(preparation, "_cores", lambda: 2)
+    made = prepare(read_faces("synthetic:1"), 32, cache=cache)
+    assert about(made)["processes"] == 2
+
+
+def test_a_local_function_draws_in_the_process_that_has_it(cache):
+    made = prepare(drawn(1200), 4, cache=cache, workers=2)
+    assert about(made)["processes"] == 1
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_size_in_which_faces_cannot_be_drawn_is_told(cache, processes):
+    with pytest.raises(UserError, match="size of synthetic faces: expected 32 to 224, got 16"):
+        prepare(read_faces("synthetic:1"), 16, cache=cache, workers=processes)
+
+
 def test_drawn_faces_are_hashed_by_their_pixels(cache):
     made = prepare(drawn(257), 4, cache=cache)
     np.testing.assert_array_equal(made.hashes[0], made.hashes[256])
@@ -200,6 +234,21 @@ def test_chunks_of_several_workers_land_in_their_rows(tmp_path, cache, monkeypat
     made = prepare(table, 8, cache=cache, workers=3)
     expected = [decode(tmp_path / "faces" / name) for name in table.names]
     np.testing.assert_array_equal(made.images, np.stack(expected))
+
+
+def test_only_a_few_chunks_per_worker_are_made_in_advance(tmp_path):
+    photos, made = workers.Photos([tmp_path / "none.png"]), []
+    (tmp_path / "images.npy").touch()
+
+    def chunks():
+        for row in range(100):
+            made.append(row)
+            yield workers.Chunk(photos, 2, tmp_path / "images.npy", 12 * row)
+
+    filled = workers.fill_all(chunks(), 2)
+    next(filled)
+    assert len(made) <= 2 * workers.AHEAD
+    assert len(list(filled)) == 99
 
 
 def test_a_script_without_a_main_guard_may_use_workers(tmp_path, cache):
@@ -386,10 +435,32 @@ def test_options_out_of_range_are_errors(tmp_path, cache, options):
 
 def test_the_record_tells_count_size_and_rate(tmp_path, cache):
     made = prepare(faces(tmp_path / "faces"), 8, cache=cache)
-    about = json.loads((made.folder / "store.json").read_text())
-    assert (about["count"], about["size"]) == (5, 8)
-    assert about["images_per_second"] > 0
-    assert made.folder.name.endswith(about["key"])
+    found = about(made)
+    assert (found["count"], found["size"], found["processes"]) == (5, 8, 1)
+    assert found["images_per_second"] > 0
+    assert made.folder.name.endswith(found["key"])
+
+
+def test_a_preparation_that_took_long_tells_its_rate(tmp_path, cache, capsys, monkeypatch):
+    monkeypatch.setattr(preparation, "SLOW", -1)
+    prepare(faces(tmp_path / "faces"), 8, cache=cache, workers=2)
+    assert re.fullmatch(
+        r"prepared 5 images in \d+ s \(\d+/s, 2 processes\)\n", capsys.readouterr().err
+    )
+    prepare(faces(tmp_path / "faces"), 9, cache=cache, progress=False)
+    assert capsys.readouterr().err == ""
+
+
+def test_the_key_of_a_store_never_changes(tmp_path):
+    # If this fails, all that anybody has prepared is prepared once more.
+    names = ["a b.png", "\xe9'.png", "gone.png"]
+    for name in names[:2]:
+        (tmp_path / name).write_bytes(b"123")
+        (tmp_path / name).chmod(0o644)
+        os.utime(tmp_path / name, ns=(10**18, 10**18))
+    boxes = np.float32([[0, 0, 4, 4]] * 3)
+    assert store._key(table_of(tmp_path, names, boxes=boxes), 8) == "dbfba04a7b6433d4"
+    assert store._key(read_faces("synthetic:100"), 48) == "7f866685f9a49bbf"
 
 
 @pytest.mark.parametrize("name", ["images.npy", "hashes.npy", "valid.npy", "quarantine.csv"])
@@ -487,7 +558,8 @@ def test_a_disk_that_fills_up_is_an_error_that_leaves_nothing(
 
 
 def test_a_write_error_of_a_worker_reaches_the_caller(tmp_path):
-    chunk = workers.Chunk([tmp_path / "a.png"], None, None, 4, tmp_path / "none" / "images.npy", 0)
+    photos = workers.Photos([tmp_path / "a.png"])
+    chunk = workers.Chunk(photos, 4, tmp_path / "none" / "images.npy", 0)
     with pytest.raises(FileNotFoundError):
         list(workers.fill_all([chunk], 2))
 

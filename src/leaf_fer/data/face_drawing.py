@@ -25,12 +25,10 @@ TOP = 0.8
 """From the middle of the face up to the top of the skull."""
 
 
-def planes(record: Record) -> Record:
-    """The same record with (B,) fields as (B, 1, 1) and (B, 3) fields as (B, 3, 1, 1)."""
-    return replace(
-        record,
-        **{field.name: getattr(record, field.name)[..., None, None] for field in fields(record)},
-    )
+def planes(record: Record, rows: NDArray[np.int64]) -> Record:
+    """Some rows of a record, (N,) fields as (B, 1, 1) and (N, 3) fields as (B, 3, 1, 1)."""
+    names = [field.name for field in fields(record)]
+    return replace(record, **{name: getattr(record, name)[rows][..., None, None] for name in names})
 
 
 class Muscles:
@@ -82,7 +80,8 @@ class Canvas:
 
     def fill(self, distance: Floats, color: Floats, opacity: Floats | float = 1.0) -> None:
         """Paints a shape."""
-        self.rgb[...] += (color - self.rgb) * (self.coverage(distance) * opacity)[:, None]
+        if np.any(opacity):
+            self._blend(color, self.coverage(distance) * opacity)
 
     def line(
         self, distance: Floats, half: float | Floats, color: Floats, opacity: Floats | float = 1.0
@@ -100,7 +99,13 @@ class Canvas:
     def glow(self, squared: Floats, color: Floats, opacity: Floats | float) -> None:
         """Paints a soft spot, given the squared distance from its center, 1 at its rim."""
         falloff = np.maximum(1 - squared, 0)
-        self.rgb[...] += (color - self.rgb) * (falloff * falloff * opacity)[:, None]
+        self._blend(color, falloff * falloff * opacity)
+
+    def _blend(self, color: Floats, amount: Floats) -> None:
+        """Moves the pixels towards a color; amount: (B, H, W) in [0, 1]."""
+        change = color - self.rgb
+        change *= amount[:, None]  # in place: what is painted together should fit the cache
+        self.rgb[...] += change
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,6 +214,17 @@ def paint_front(head: Head, face: Identity, view: Scene) -> None:
 
 def finish(canvas: Canvas, view: Scene, dice: Dice) -> NDArray[np.uint8]:
     """What hides the face, then color, brightness and noise: (B, H, W, 3) uint8."""
+    if view.cover.any():
+        _cover(canvas, view)
+    rgb = canvas.rgb
+    grey = 0.3 * rgb[:, :1] + 0.59 * rgb[:, 1:2] + 0.11 * rgb[:, 2:]
+    rgb = (grey + (rgb - grey) * view.saturation[:, None]) * (view.gain[:, None] * view.tint)
+    rgb = rgb + view.noise[:, None] * _grain(dice, rgb.shape[-1])
+    return np.moveaxis(np.clip(rgb * 255 + 0.5, 0, 255).astype(np.uint8), 1, -1)
+
+
+def _cover(canvas: Canvas, view: Scene) -> None:
+    """A hand or the like in front of the face."""
     size = canvas.rgb.shape[-1]
     axis = (np.arange(size, dtype=np.float32) + 0.5) * np.float32(2 / size) - 1
     x, y = axis[None, None, :] - view.cover_x, axis[None, :, None] - view.cover_y
@@ -216,11 +232,6 @@ def finish(canvas: Canvas, view: Scene, dice: Dice) -> NDArray[np.uint8]:
     away = np.sqrt(across * across + np.square(np.minimum(y, 0))) / view.cover_size
     color = view.cover_color * (1.1 - 0.4 * np.minimum(away, 1))[:, None]
     canvas.fill((away - 1) * view.cover_size, color, view.cover)
-    rgb = canvas.rgb
-    grey = 0.3 * rgb[:, :1] + 0.59 * rgb[:, 1:2] + 0.11 * rgb[:, 2:]
-    rgb = (grey + (rgb - grey) * view.saturation[:, None]) * (view.gain[:, None] * view.tint)
-    rgb = rgb + view.noise[:, None] * _grain(dice, size)
-    return np.moveaxis(np.clip(rgb * 255 + 0.5, 0, 255).astype(np.uint8), 1, -1)
 
 
 def _grain(dice: Dice, size: int) -> Floats:

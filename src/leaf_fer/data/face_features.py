@@ -177,6 +177,8 @@ def _folds(canvas: Canvas, face: Identity, muscles: Muscles, corner: tuple[Float
 
 def paint_glasses(canvas: Canvas, face: Identity, head: Floats) -> None:
     """Frames around the eyes, a bridge and temples; head: (B, H, W), distance to its outline."""
+    if not face.glasses.any():
+        return
     x, y = np.abs(np.abs(canvas.x) - face.eye_gap), np.abs(canvas.y - EYES - 0.02)
     corner = np.sqrt(np.square(np.maximum(x - 0.09, 0)) + np.square(np.maximum(y - 0.05, 0)))
     frame = corner - 0.1

@@ -6,7 +6,7 @@ import csv
 import json
 import os
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -15,10 +15,9 @@ import PIL
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from leaf_fer.data.decode import fingerprint
 from leaf_fer.data.table import FaceTable
-from leaf_fer.data.workers import Chunk, Filled, fill_all
-from leaf_fer.errors import UserError
+from leaf_fer.data.workers import Chunk, Drawings, Filled, Photos, fill_all, travels
+from leaf_fer.errors import UserError, say
 
 VERSION = 1
 """Of the files and of all that turns an image into pixels; another one means another store."""
@@ -29,43 +28,46 @@ FILES = ("images.npy", "hashes.npy", "valid.npy", "quarantine.csv")
 FEW = 512
 """Up to so many images, starting worker processes takes longer than decoding."""
 
-CHUNK_ROWS = 64
+SLOW = 5.0
+"""Seconds from which on a preparation says how fast it was."""
+
+CHUNK_ROWS, DRAWN_ROWS = 64, 512
 CHUNK_BYTES = 16 * 2**20
+"""Most rows that a worker gets at once, of photos and of drawings, and most bytes of pixels."""
 
 
 def fill_folder(
     folder: Path, table: FaceTable, size: int, workers: int | None, progress: bool
 ) -> None:
-    """Decode a table into an empty folder; see :func:`leaf_fer.data.store.prepare`.
+    """Decode or draw a table into an empty folder; see :func:`leaf_fer.data.store.prepare`.
 
     Raises:
         OSError: the files cannot be written.
-        UserError: no image can be read, or a worker died.
+        UserError: no image can be read, the faces cannot be drawn, or a worker died.
     """
     start = time.monotonic()
-    offset = _allocate(folder / "images.npy", (len(table), size, size, 3))
-    if table.render is None:
-        filled = _decoded(folder / "images.npy", offset, table, size, workers)
-    else:
-        filled = _drawn(folder / "images.npy", offset, table, size)
-    quiet = None if progress else True  # None: only where stderr is a terminal
-    hashes: list[NDArray[np.uint8]] = []
-    reasons: list[str] = []
-    with (
-        closing(filled),
-        tqdm(total=len(table), desc="decoding", unit="img", disable=quiet) as bar,
-    ):
-        for part in filled:
-            hashes.append(part.hashes)
-            reasons += part.reasons
-            bar.update(len(part.reasons))
+    file = folder / "images.npy"
+    offset = _allocate(file, (len(table), size, size, 3))
+    rows = _chunk_rows(table, size)
+    processes = _processes(table, rows, workers)
+    chunks = (
+        Chunk(_faces(table, row, row + rows), size, file, offset + row * 3 * size**2)
+        for row in range(0, len(table), rows)
+    )
+    hashes, reasons = _collect(fill_all(chunks, processes), table, progress)
     if all(reasons):
         first = f"the first, {table.names[0]}, {reasons[0]}"
         raise UserError(f"none of the {len(table)} images in {table.root} can be read: {first}")
-    np.save(folder / "hashes.npy", np.concatenate(hashes))
+    np.save(folder / "hashes.npy", hashes)
     np.save(folder / "valid.npy", np.array([not reason for reason in reasons]))
     _list_quarantine(folder / "quarantine.csv", table.names, reasons)
-    _seal(folder, len(table), size, time.monotonic() - start)
+    for name in FILES:
+        synchronize(folder / name)
+    seconds = time.monotonic() - start
+    _seal(folder, len(table), size, seconds, processes)
+    if progress and seconds > SLOW:
+        rate = f"{len(table) / seconds:,.0f}/s, {processes} process{'es' * (processes > 1)}"
+        say(f"prepared {len(table):,} images in {seconds:,.0f} s ({rate})")
 
 
 def synchronize(path: Path) -> None:
@@ -93,39 +95,47 @@ def _allocate(path: Path, shape: tuple[int, ...]) -> int:
     return offset
 
 
-def _decoded(
-    file: Path, offset: int, table: FaceTable, size: int, workers: int | None
-) -> Generator[Filled]:
-    row_bytes = size * size * 3
-    rows = max(1, min(CHUNK_ROWS, CHUNK_BYTES // row_bytes))
+def _chunk_rows(table: FaceTable, size: int) -> int:
+    most = CHUNK_ROWS if table.render is None else DRAWN_ROWS
+    return max(1, min(most, CHUNK_BYTES // (3 * size**2)))
+
+
+def _processes(table: FaceTable, chunk_rows: int, workers: int | None) -> int:
+    """How many are used: one per core where nobody says, as far as there are chunks for them."""
+    if table.render is not None and not travels(table.render):
+        return 1
     if workers is None:
-        workers = 1 if len(table) <= FEW else min(_cores(), -(-len(table) // rows))
+        return 1 if len(table) <= FEW else min(_cores(), -(-len(table) // chunk_rows))
+    return workers
+
+
+def _faces(table: FaceTable, start: int, stop: int) -> Photos | Drawings:
+    """Some rows of a table, as far as there are rows."""
+    rows = range(start, min(stop, len(table)))
+    if table.render is not None:
+        return Drawings(table.render, np.array(rows, dtype=np.int64))
     root = table.root or Path()
-
-    def chunks() -> Iterator[Chunk]:
-        for start in range(0, len(table), rows):
-            here = slice(start, start + rows)
-            yield Chunk(
-                paths=[root / name for name in table.names[here]],
-                boxes=None if table.boxes is None else table.boxes[here],
-                points=None if table.points is None else table.points[here],
-                size=size,
-                file=file,
-                offset=offset + start * row_bytes,
-            )
-
-    yield from fill_all(chunks(), workers)
+    return Photos(
+        [root / table.names[row] for row in rows],
+        None if table.boxes is None else table.boxes[start:stop],
+        None if table.points is None else table.points[start:stop],
+    )
 
 
-def _drawn(path: Path, offset: int, table: FaceTable, size: int) -> Generator[Filled]:
-    assert table.render is not None
-    with path.open("r+b") as file:
-        file.seek(offset)
-        for start in range(0, len(table), FEW):
-            rows = np.arange(start, min(start + FEW, len(table)), dtype=np.int64)
-            images = np.ascontiguousarray(table.render(rows, size))
-            file.write(images.data)
-            yield Filled(np.stack([fingerprint(image) for image in images]), [""] * len(rows))
+def _collect(
+    filled: Generator[Filled], table: FaceTable, progress: bool
+) -> tuple[NDArray[np.uint8], list[str]]:
+    """The fingerprints of all rows, and why a row is unreadable, while a bar shows progress."""
+    quiet = None if progress else True  # None: only where stderr is a terminal
+    word = "decoding" if table.render is None else "drawing"
+    hashes: list[NDArray[np.uint8]] = []
+    reasons: list[str] = []
+    with closing(filled), tqdm(total=len(table), desc=word, unit="img", disable=quiet) as bar:
+        for part in filled:
+            hashes.append(part.hashes)
+            reasons += part.reasons
+            bar.update(len(part.reasons))
+    return np.concatenate(hashes), reasons
 
 
 def _cores() -> int:
@@ -134,14 +144,14 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def _list_quarantine(path: Path, names: list[str], reasons: list[str]) -> None:
+def _list_quarantine(path: Path, names: Sequence[str], reasons: list[str]) -> None:
     with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("name", "reason"))
         writer.writerows(pair for pair in zip(names, reasons, strict=True) if pair[1])
 
 
-def _seal(folder: Path, count: int, size: int, seconds: float) -> None:
+def _seal(folder: Path, count: int, size: int, seconds: float, processes: int) -> None:
     about = {
         "version": VERSION,
         "count": count,
@@ -149,10 +159,10 @@ def _seal(folder: Path, count: int, size: int, seconds: float) -> None:
         "key": folder.stem.rpartition("-")[2],
         "seconds": round(seconds, 3),
         "images_per_second": round(count / seconds, 1),
+        "processes": processes,
         "pillow": PIL.__version__,
         "bytes": {name: (folder / name).stat().st_size for name in FILES},
     }
     (folder / "store.json").write_text(json.dumps(about, indent=2) + "\n", "utf-8")
-    for name in (*FILES, "store.json"):
-        synchronize(folder / name)
+    synchronize(folder / "store.json")
     synchronize(folder)

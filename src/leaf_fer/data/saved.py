@@ -7,20 +7,25 @@ images in any order and in any place::
      "notes": {"labels": 400, ...}, "labels": {"train/a.jpg": "neutral", ...},
      "labeled": {"train/a.jpg": "3f2a...", ...}, "unlabeled": {...}, "validation": {...},
      "test": {...}, "duplicates": {...}}
+
+Of a large group that is all the rest, only that is said; see :mod:`leaf_fer.data.rest`::
+
+    {..., "unlabeled": {"but": ["labeled", ...], "count": 996000, "digest": "77d0..."}, ...}
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from leaf_fer.data.names import arrange, canonical
+from leaf_fer.data.rest import LEFT_OUT, Rest, restore
 from leaf_fer.data.subset import Rows
 from leaf_fer.data.table import PARTS, FaceTable
 from leaf_fer.data.tabular import records
@@ -40,8 +45,9 @@ class Document:
         seed: of the draw.
         balance: of the draw.
         notes: counts.
-        labels: class name of every labeled image.
-        uses: for each of :data:`USES` names of images, and their content in hexadecimal digits.
+        labels: class name of every labeled image that is listed.
+        uses: for each of :data:`USES` names of images, and their content in hexadecimal digits;
+            of a large group its description.
     """
 
     classes: tuple[str, ...]
@@ -49,7 +55,7 @@ class Document:
     balance: str
     notes: Mapping[str, int]
     labels: Mapping[str, str]
-    uses: Mapping[str, Mapping[str, str]]
+    uses: Mapping[str, Mapping[str, str] | Rest]
 
 
 def write_document(document: Document, file: Path) -> None:
@@ -61,7 +67,10 @@ def write_document(document: Document, file: Path) -> None:
         "balance": document.balance,
         "notes": dict(document.notes),
         "labels": document.labels,
-        **document.uses,
+        **{
+            use: asdict(group) if isinstance(group, Rest) else group
+            for use, group in document.uses.items()
+        },
     }
     draft = file.with_name(f".{file.name}.{os.getpid()}")
     try:
@@ -87,7 +96,7 @@ def read_document(file: Path) -> Document:
             balance=str(content["balance"]),
             notes={str(name): int(count) for name, count in content["notes"].items()},
             labels=_texts(content["labels"]),
-            uses={use: _texts(content[use]) for use in USES},
+            uses={use: _group(use, content[use]) for use in USES},
         )
     except OSError as error:
         raise UserError(f"{file}: {error.strerror}") from error
@@ -99,25 +108,51 @@ def read_document(file: Path) -> Document:
 
 def contents_of(rows: Rows, table: FaceTable, hashes: NDArray[np.uint8]) -> dict[str, str]:
     """Name -> content in hexadecimal digits, sorted by name."""
-    return {table.names[row]: hashes[row].tobytes().hex() for row in by_name(rows, table)}
+    ordered = table.by_name(rows).tolist()
+    return {table.names[row]: hashes[row].tobytes().hex() for row in ordered}
 
 
-def by_name(rows: Rows, table: FaceTable) -> list[int]:
-    """Rows in the order of their names."""
-    return sorted(rows.tolist(), key=table.names.__getitem__)
-
-
-def match(
-    entries: Mapping[str, str], table: FaceTable, hashes: NDArray[np.uint8], file: Path
-) -> Rows:
-    """Rows of saved images, in the order of the entries.
+def rows_of(
+    document: Document,
+    table: FaceTable,
+    hashes: NDArray[np.uint8],
+    file: Path,
+    uses: Collection[str] = USES,
+) -> dict[str, Rows]:
+    """Rows of groups of a saved split, ascending; also of those that describe the ones asked for.
 
     Raises:
         UserError: an image is not in the table, or its content is another.
     """
-    rows = find(entries, table, file)
+    short = {use: group for use, group in document.uses.items() if isinstance(group, Rest)}
+    needed = {*uses, *(name for use in uses if use in short for name in short[use].but)}
+    listed = {
+        use: group
+        for use, group in document.uses.items()
+        if use in needed and not isinstance(group, Rest)
+    }
+    contents = [pair for group in listed.values() for pair in group.items()]
+    ends = np.cumsum([len(group) for group in listed.values()])
+    parts = np.split(_match(contents, table, hashes, file), ends[:-1])
+    found = {use: np.sort(rows) for use, rows in zip(listed, parts, strict=True)}
+    for use, rest in short.items():
+        if use in needed:
+            left_out = [found[name] for name in rest.but]
+            found[use] = restore(rest, use, left_out, table, hashes, file)
+    return found
+
+
+def _match(
+    contents: Sequence[tuple[str, str]], table: FaceTable, hashes: NDArray[np.uint8], file: Path
+) -> Rows:
+    """Rows of saved images, names and contents, in their order.
+
+    Raises:
+        UserError: an image is not in the table, or its content is another.
+    """
+    rows = find([name for name, _ in contents], table, file)
     try:
-        saved = np.frombuffer(bytes.fromhex("".join(entries.values())), dtype=np.uint8)
+        saved = np.frombuffer(bytes.fromhex("".join(text for _, text in contents)), dtype=np.uint8)
         differs = np.any(saved.reshape(len(rows), hashes.shape[1]) != hashes[rows], axis=1)
     except ValueError as error:
         raise UserError(f"{file}: expected {2 * hashes.shape[1]} digits per image") from error
@@ -129,18 +164,18 @@ def match(
     return rows
 
 
-def find(names: Iterable[str], table: FaceTable, file: Path) -> Rows:
+def find(names: Collection[str], table: FaceTable, file: Path) -> Rows:
     """Rows of names, in their order.
 
     Raises:
         UserError: a name is not in the table.
     """
-    position = {name: row for row, name in enumerate(table.names)}
-    wanted = list(names)
-    missing = [name for name in wanted if name not in position]
+    wanted = set(names)
+    position = {name: row for row, name in enumerate(table.names) if name in wanted}
+    missing = [name for name in names if name not in position]
     if missing:
         raise UserError(f"{file}: {missing[0]} is not in the data{_more(len(missing), 'nor')}")
-    return np.array([position[name] for name in wanted], dtype=np.int64)
+    return np.array([position[name] for name in names], dtype=np.int64)
 
 
 def read_chosen(file: Path, table: FaceTable, hashes: NDArray[np.uint8]) -> tuple[Rows, Rows]:
@@ -161,21 +196,39 @@ def read_chosen(file: Path, table: FaceTable, hashes: NDArray[np.uint8]) -> tupl
     """
     if file.suffix.lower() == ".json":
         document = read_document(file)
-        labels = {name: (f"{file}: {name}", label) for name, label in document.labels.items()}
-        rows = match(document.uses["labeled"], table, hashes, file)
-        if set(labels) != set(document.uses["labeled"]):
-            raise UserError(f"{file}: expected a label for every labeled image, and no other")
-    else:
-        labels = _listed(file)
-        rows = find(labels, table, file)
+        rows = rows_of(document, table, hashes, file, ["labeled"])["labeled"]
+        return rows, labels_of(document, rows, table, file)
+    labels = _listed(file)
+    rows = np.sort(find(labels, table, file))
+    return rows, _classes(rows, labels, table, file)
+
+
+def labels_of(document: Document, rows: Rows, table: FaceTable, file: Path) -> Rows:
+    """(L,) classes in [0, C) of the labeled images of a saved split, whose rows are known.
+
+    Raises:
+        UserError: an image has no label or is no training image; a label is no class of the table.
+    """
+    group = document.uses["labeled"]
+    if isinstance(group, Rest):
+        return table.targets[rows]
+    if set(document.labels) != set(group):
+        raise UserError(f"{file}: expected a label for every labeled image, and no other")
+    labels = {name: (f"{file}: {name}", label) for name, label in document.labels.items()}
+    return _classes(rows, labels, table, file)
+
+
+def _classes(
+    rows: Rows, labels: Mapping[str, tuple[str, str]], table: FaceTable, file: Path
+) -> Rows:
+    """(L,) classes of training images, given the place and the label of each name."""
     other = np.flatnonzero(table.parts[rows] != PARTS.index("train"))
     if other.size:
         row = rows[other[0]]
         part = PARTS[table.parts[row]]
         raise UserError(f"{file}: {table.names[row]} is a {part} image: expected training images")
-    rows = np.sort(rows)
     targets = [_class(*labels[table.names[row]], table.classes) for row in rows]
-    return rows, np.array(targets, dtype=np.int64)
+    return np.array(targets, dtype=np.int64)
 
 
 def with_classes(table: FaceTable, file: Path) -> FaceTable:
@@ -220,6 +273,18 @@ def _class(place: str, label: str, classes: tuple[str, ...]) -> int:
 def _more(count: int, word: str) -> str:
     """A remark on how many images besides the first have the same problem."""
     return f", {word} {count - 1} more" if count > 1 else ""
+
+
+def _group(use: str, content: object) -> dict[str, str] | Rest:
+    """A group of a saved split.
+
+    Raises:
+        KeyError, TypeError, ValueError: anything else.
+    """
+    if isinstance(content, dict) and isinstance(content.get("but"), list):
+        but = tuple(name for name in LEFT_OUT.get(use, ()) if name in content["but"])
+        return Rest(but, int(content["count"]), str(content["digest"]))
+    return _texts(content)
 
 
 def _texts(content: object) -> dict[str, str]:

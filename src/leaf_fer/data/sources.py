@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from leaf_fer.data import affectnet, ferplus, folder, rafdb, tabular
 from leaf_fer.data.names import SEVEN
-from leaf_fer.data.table import EXPRESSIONS, PARTS, FaceTable
+from leaf_fer.data.table import EXPRESSIONS, PARTS, FaceTable, Numbered
 from leaf_fer.errors import UserError
 
 READERS: dict[str, Callable[[Path], FaceTable]] = {
@@ -97,7 +97,7 @@ def _synthetic(count: str) -> FaceTable:
     rows = np.arange(sum(sizes.values()), dtype=np.int64)
     return FaceTable(
         classes=EXPRESSIONS,
-        names=[f"face-{row:07d}" for row in rows],
+        names=Numbered(len(rows)),
         targets=np.asarray(synthetic.labels(_SEED, rows), dtype=np.int64),
         parts=np.repeat([PARTS.index(part) for part in sizes], list(sizes.values())).astype(
             np.uint8

@@ -10,18 +10,18 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from leaf_fer.data import subset
+from leaf_fer.data import rest, subset
 from leaf_fer.data.saved import (
     USES,
     Document,
-    by_name,
     contents_of,
-    match,
+    labels_of,
     read_chosen,
     read_document,
+    rows_of,
     write_document,
 )
-from leaf_fer.data.subset import Rows
+from leaf_fer.data.subset import Rows, without
 from leaf_fer.data.table import PARTS, UNKNOWN, FaceTable
 from leaf_fer.errors import UserError
 
@@ -100,10 +100,10 @@ def draw(
     train, validation, test = _parts(table, valid)
     if validation_fraction and not validation.size:
         validation = _hold_out(table, hashes, train, test, validation_fraction, seed)
-        validation = np.setdiff1d(validation, listed[0]) if listed else validation
-        train = np.setdiff1d(train, validation)
+        validation = without(validation, listed[0]) if listed else validation
+        train = without(train, validation)
     duplicates = train[_among(hashes, train, np.concatenate([validation, test]))]
-    usable = train if keep_test_duplicates else np.setdiff1d(train, duplicates)
+    usable = train if keep_test_duplicates else without(train, duplicates)
     labeled = _draw_labels(table, usable, listed[0] if listed else labels, seed, balance)
     targets = listed[1][np.isin(listed[0], labeled)] if listed else table.targets[labeled]
     given = table.targets[labeled]
@@ -114,7 +114,7 @@ def draw(
         "dropped": 0 if keep_test_duplicates else duplicates.size,
         "relabeled": int(np.sum((given != UNKNOWN) & (given != targets))),
     }
-    unlabeled = usable if keep_labeled_in_pool else np.setdiff1d(usable, labeled)
+    unlabeled = usable if keep_labeled_in_pool else without(usable, labeled)
     return Split(labeled, targets, unlabeled, validation, test, duplicates, seed, balance, notes)
 
 
@@ -127,15 +127,22 @@ def save(split: Split, table: FaceTable, hashes: NDArray[np.uint8], path: Path) 
         hashes: (N, 16) uint8, content of the decoded images.
         path: the file; one that is there is replaced.
     """
-    target = dict(zip(split.labeled.tolist(), split.targets.tolist(), strict=True))
-    names = by_name(split.labeled, table)
+    groups = {use: getattr(split, use) for use in USES}
+    short = {use: rest.summarize(use, groups, table, hashes) for use in USES}
+    if not np.array_equal(split.targets, table.targets[split.labeled]):
+        short["labeled"] = None  # the labels are in no other place
+    listed = table.by_name(split.labeled[:0] if short["labeled"] else split.labeled)
+    targets = split.targets[np.searchsorted(split.labeled, listed)]
     document = Document(
         classes=table.classes,
         seed=split.seed,
         balance=split.balance,
         notes=split.notes,
-        labels={table.names[row]: table.classes[target[row]] for row in names},
-        uses={use: contents_of(getattr(split, use), table, hashes) for use in USES},
+        labels={
+            table.names[row]: table.classes[target]
+            for row, target in zip(listed.tolist(), targets.tolist(), strict=True)
+        },
+        uses={use: short[use] or contents_of(groups[use], table, hashes) for use in USES},
     )
     write_document(document, path)
 
@@ -155,19 +162,13 @@ def load(path: Path, table: FaceTable, hashes: NDArray[np.uint8]) -> Split:
     if document.classes != table.classes:
         classes, saved = ", ".join(table.classes), ", ".join(document.classes)
         raise UserError(f"{path}: expected the classes {classes}, got {saved}")
-    labeled, targets = read_chosen(path, table, hashes)
-    others = {
-        use: np.sort(match(document.uses[use], table, hashes, path))
-        for use in USES
-        if use != "labeled"
-    }
+    groups = rows_of(document, table, hashes, path)
     return Split(
-        labeled=labeled,
-        targets=targets,
+        **groups,
+        targets=labels_of(document, groups["labeled"], table, path),
         seed=document.seed,
         balance=document.balance,
         notes=document.notes,
-        **others,
     )
 
 
@@ -190,7 +191,11 @@ def _parts(table: FaceTable, valid: NDArray[np.bool_]) -> tuple[Rows, Rows, Rows
 def _among(hashes: NDArray[np.uint8], rows: Rows, others: Rows) -> NDArray[np.bool_]:
     """Which of the rows have the content of one of the others."""
     content = np.ascontiguousarray(hashes).view(f"V{hashes.shape[1]}").ravel()
-    return np.isin(content[rows], content[others])
+    start = np.ascontiguousarray(hashes[:, :2]).view(np.uint16).ravel()
+    # Comparing whole contents sorts them: a look at two bytes leaves few to compare.
+    found = np.isin(start[rows], start[others], kind="table")
+    found[found] = np.isin(content[rows[found]], content[others])
+    return found
 
 
 def _hold_out(
@@ -205,7 +210,7 @@ def _hold_out(
     rows = train[(table.targets[train] != UNKNOWN) & ~_among(hashes, train, test)]
     targets = table.targets[rows]
     quotas = subset.held_out_quotas(fraction, np.bincount(targets, minlength=len(table.classes)))
-    return subset.draw_rows(rows, targets, quotas, table.names, seed, subset.HELD_OUT)
+    return subset.draw_rows(table, rows, quotas, seed, subset.HELD_OUT)
 
 
 def _draw_labels(
@@ -224,4 +229,4 @@ def _draw_labels(
     counts = np.bincount(targets, minlength=len(table.classes))
     quotas_of = subset.equal_quotas if balance == "equal" else subset.natural_quotas
     quotas = quotas_of(labels, counts, table.classes)
-    return subset.draw_rows(rows, targets, quotas, table.names, seed, subset.LABELS)
+    return subset.draw_rows(table, rows, quotas, seed, subset.LABELS)

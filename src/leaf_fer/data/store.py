@@ -12,9 +12,11 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import islice
 from pathlib import Path
 from re import sub
 
@@ -33,7 +35,8 @@ class Store:
 
     Attributes:
         images: (N, size, size, 3) uint8 RGB, mapped from disk, read-only; black where not valid.
-        hashes: (N, 16) uint8, equal for equal pixels at original size whatever the file format.
+        hashes: (N, 16) uint8, mapped and read-only; equal for equal pixels at original size
+            whatever the file format.
         valid: (N,) bool, whether the image could be read.
         quarantine: name and reason of each image that could not.
         folder: where this is stored; deleting it has no other effect than decoding again.
@@ -115,18 +118,24 @@ def prepare(
 
 def _key(table: FaceTable, size: int) -> str:
     digest = blake2b(repr((VERSION, size, len(table), table.key)).encode(), digest_size=8)
-    root = os.fspath(table.root or "")
-    for name in table.names:
-        digest.update(repr((name, *_state(f"{root}/{name}", table))).encode())
+    pieces = map(repr, _identities(table))
+    while piece := "".join(islice(pieces, 4096)):  # one by one takes longer
+        digest.update(piece.encode())
     for numbers in (table.boxes, table.points):
         digest.update(b"-" if numbers is None else np.ascontiguousarray(numbers, "<f4").tobytes())
     return digest.hexdigest()
 
 
-def _state(path: str, table: FaceTable) -> tuple[int, ...]:
-    """What changes with the content of a file, or with whether it may be read at all."""
+def _identities(table: FaceTable) -> Iterator[tuple[str | int, ...]]:
+    """Of each image its name and what changes with its file; nothing more of a drawn one."""
     if table.render is not None:
-        return ()
+        return zip(table.names)
+    root = os.fspath(table.root or "")
+    return ((name, *_state(f"{root}/{name}")) for name in table.names)
+
+
+def _state(path: str) -> tuple[int, ...]:
+    """What changes with the content of a file, or with whether it may be read at all."""
     try:
         status = os.stat(path)  # noqa: PTH116 (speed)
     except (OSError, ValueError):
@@ -162,7 +171,8 @@ def _open(folder: Path, count: int, size: int, *, complain: bool) -> Store | Non
         if {name: about.get(name) for name in expected} != expected:
             raise ValueError("files and store.json disagree")
         images = np.load(folder / "images.npy", mmap_mode="r")
-        hashes, valid = np.load(folder / "hashes.npy"), np.load(folder / "valid.npy")
+        hashes = np.load(folder / "hashes.npy", mmap_mode="r")
+        valid = np.load(folder / "valid.npy")
         with (folder / "quarantine.csv").open(
             encoding="utf-8", errors="surrogateescape", newline=""
         ) as file:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from leaf_fer.data.table import FaceTable
 from leaf_fer.errors import UserError
 
 Rows = NDArray[np.int64]
@@ -19,16 +20,13 @@ LABELS, HELD_OUT = 0, 1
 """What is drawn; each has random numbers of its own."""
 
 
-def draw_rows(
-    rows: Rows, classes: Rows, quotas: Rows, names: Sequence[str], seed: int, purpose: int
-) -> Rows:
+def draw_rows(table: FaceTable, rows: Rows, quotas: Rows, seed: int, purpose: int) -> Rows:
     """Draw rows at random, a given number of each class.
 
     Args:
-        rows: (N,) candidates.
-        classes: (N,) class of each candidate, in [0, C).
+        table: the faces.
+        rows: (n,) candidates, all labeled.
         quotas: (C,) how many to draw of each class, at most as many as there are.
-        names: names of all rows of the table.
         seed: 0 or more.
         purpose: :data:`LABELS` or :data:`HELD_OUT`.
 
@@ -37,10 +35,15 @@ def draw_rows(
     """
     drawn = []
     for index, quota in enumerate(quotas):
-        ordered = sorted(rows[classes == index].tolist(), key=names.__getitem__)
+        ordered = table.by_name(rows[table.targets[rows] == index])
         generator = np.random.Generator(np.random.Philox(key=[seed, (purpose << 32) + index]))
-        drawn.append(generator.permutation(np.array(ordered, dtype=np.int64))[:quota])
+        drawn.append(generator.permutation(ordered)[:quota])
     return np.sort(np.concatenate(drawn))
+
+
+def without(rows: Rows, others: Rows) -> Rows:
+    """Rows but the others; none of either may come twice."""
+    return rows[~np.isin(rows, others, assume_unique=True)]
 
 
 def equal_quotas(labels: int, counts: ArrayLike, classes: Sequence[str]) -> Rows:
