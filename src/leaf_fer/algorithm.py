@@ -26,6 +26,8 @@ class Algorithm(nn.Module):
         passes: what a step costs with default options, in passes of the network: with backward per
             labeled image, without backward per unlabeled image, with backward per unlabeled image.
         state: what is remembered from step to step, in words; empty if nothing is.
+        mixes: whether :meth:`loss` combines images of different rows. If not, processes that train
+            together make only the images of their own rows, and all others are zero.
         recipe: settings of the model and the optimizer that belong to the method's own recipe; a
             user's choice wins over them.
     """
@@ -33,6 +35,7 @@ class Algorithm(nn.Module):
     views: Views = Views()
     passes: ClassVar[tuple[int, int, int]] = (1, 0, 0)
     state: ClassVar[str] = ""
+    mixes: ClassVar[bool] = False
     recipe: ClassVar[Mapping[str, object]] = {}
 
     def __init__(self, problem: Problem, model: Classifier) -> None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch.nn.parallel import DistributedDataParallel
 
+from leaf_fer import processes
+from leaf_fer.algorithm import Algorithm
 from leaf_fer.algorithms import ALGORITHMS
 from leaf_fer.config import Config, Settings, budget
 from leaf_fer.data import split as splits
@@ -24,7 +28,7 @@ from leaf_fer.engine.loop import State
 from leaf_fer.errors import UserError
 from leaf_fer.memory import Average
 from leaf_fer.models import Architecture, Classifier, build_classifier
-from leaf_fer.types import Problem, Views
+from leaf_fer.types import Problem
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -92,10 +96,11 @@ def architecture(settings: Settings, num_classes: int) -> Architecture:
 
 
 def accelerate(settings: Settings) -> Fabric:
-    """Device and precision of a run.
+    """Device, precision and processes of a run. Starts the other processes, if there are any.
 
     Raises:
-        UserError: a GPU is asked for and there is none.
+        UserError: a GPU is asked for and there is none, or more of them than there are; or a batch
+            cannot be shared evenly.
     """
     if settings.device == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: torch sees no GPU here; expected auto or cpu")
@@ -103,16 +108,34 @@ def accelerate(settings: Settings) -> Fabric:
     half = settings.precision == "bfloat16" or (
         settings.precision == "auto" and computes_bfloat16("cuda" if use_gpu else "cpu")
     )
+    devices, machines = processes.launched() or (settings.devices, 1)
+    if use_gpu and devices > torch.cuda.device_count():
+        raise UserError(f"--devices {devices}: there are {torch.cuda.device_count()} GPUs here")
+    if settings.batch_size % (devices * machines):
+        raise UserError(
+            f"--batch-size {settings.batch_size}: expected a multiple of {devices * machines}, "
+            "the number of processes that share it"
+        )
     from lightning_fabric import Fabric
+    from lightning_fabric.strategies.ddp import DDPStrategy
 
-    logging.getLogger("lightning_fabric").setLevel(
-        logging.WARNING
-    )  # a run says itself what it does
-    return Fabric(
+    # A run says itself what it does, but not why the launcher ends it.
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    launcher = "lightning_fabric.strategies.launchers.subprocess_script"
+    logging.getLogger(launcher).setLevel(logging.INFO)
+    # Statistics are averaged after every step, not copied from the first process before it.
+    options: dict[str, Any] = {"broadcast_buffers": False}
+    if "forward_sync_buffers" in signature(DistributedDataParallel).parameters:  # its newer name
+        options = {"forward_sync_buffers": False}
+    fabric = Fabric(
         accelerator="cuda" if use_gpu else "cpu",
-        devices=1,
+        devices=devices,
+        num_nodes=machines,
+        strategy=DDPStrategy(**options) if devices * machines > 1 else "auto",
         precision="bf16-mixed" if half else "32-true",
     )
+    fabric.launch()
+    return fabric
 
 
 def computes_bfloat16(device: str) -> bool:
@@ -129,7 +152,7 @@ def build_state(config: Config, data: Data, device: torch.device) -> State:
     classes = len(data.table.classes)
     torch.manual_seed(seed_of(settings.seed, "weights"))
     model: Classifier = build_classifier(architecture(settings, classes))
-    model = model.to(memory_format=torch.channels_last).to(device)
+    model = laid_out(model, settings).to(device)
     counts = torch.from_numpy(np.bincount(split.targets, minlength=classes)).float()
     problem = Problem(classes, len(split.labeled), len(split.unlabeled), counts / counts.sum())
     try:
@@ -137,11 +160,13 @@ def build_state(config: Config, data: Data, device: torch.device) -> State:
     except ValueError as error:
         raise UserError(f"--method {settings.method}: {error}") from error
     average = Average(model, settings.ema)
+    if settings.compile:
+        model.compile(dynamic=False)
     trained = [p for m in (model, algorithm) for p in m.parameters() if p.requires_grad]
     if settings.optimizer == "adam":
         # Decoupled decay, as Ada-CM and LEAF's released code have it; without decay it is Adam.
         optimizer: torch.optim.Optimizer = torch.optim.AdamW(
-            trained, settings.lr, weight_decay=settings.weight_decay, fused=True
+            trained, settings.lr, weight_decay=settings.weight_decay, fused=settings.fused
         )
     else:
         optimizer = torch.optim.SGD(
@@ -150,25 +175,39 @@ def build_state(config: Config, data: Data, device: torch.device) -> State:
             momentum=settings.sgd_momentum,
             weight_decay=settings.weight_decay,
             nesterov=settings.sgd_momentum > 0,
-            fused=True,
+            fused=settings.fused,
         )
+        # The fused kernel fails where only some weights have one: heads that are first used later.
+        for parameter in trained:
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
     return State(model, algorithm, average, optimizer)
 
 
-def build_batches(config: Config, data: Data, device: torch.device, views: Views) -> Batches:
+def laid_out(model: Classifier, settings: Settings) -> Classifier:
+    """The network in the memory layout of a run."""
+    layout = torch.channels_last if settings.channels_last else torch.contiguous_format
+    return model.to(memory_format=layout)
+
+
+def build_images(settings: Settings, data: Data, device: torch.device) -> Images:
+    """The decoded images of a run, on its device if they fit."""
+    return Images(data.store.images, device, resident_bytes=int(settings.resident * 2**30))
+
+
+def build_batches(config: Config, data: Data, images: Images, algorithm: Algorithm) -> Batches:
     """The data of a run, batch by batch, in the views that its method asks for.
 
     Raises:
         UserError: the method wants unlabeled images, and there are none.
     """
-    settings, split = config.settings, data.split
+    settings, split, views = config.settings, data.split, algorithm.views
     if views.unlabeled and not len(split.unlabeled):
         raise UserError(
             f"--method {settings.method}: needs unlabeled images, and all {len(split.labeled)} "
             "are labeled; give --labels a budget, or use --method supervised"
         )
     return Batches(
-        Images(data.store.images, device),
+        images,
         split.labeled,
         split.targets,
         split.unlabeled,
@@ -176,4 +215,7 @@ def build_batches(config: Config, data: Data, device: torch.device, views: Views
         batch_size=settings.batch_size,
         unlabeled_ratio=settings.unlabeled_ratio,
         seed=settings.seed,
+        prefetch=settings.prefetch,
+        channels_last=settings.channels_last,
+        own_rows_only=not algorithm.mixes,
     )

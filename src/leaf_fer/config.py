@@ -59,6 +59,13 @@ class Settings:
             steps.
         precision: auto takes bfloat16 where the processor computes with it.
         device: auto takes a GPU where there is one.
+        devices: processes that train together, each with a GPU or a share of the cores; they see
+            the batches of one process. torchrun wins over it.
+        compile: translate the network with torch.compile before the first step.
+        channels_last: keep the colors of a pixel side by side in memory.
+        fused: update all weights in one kernel.
+        prefetch: read the images of the next step while one is computed.
+        resident: data sets up to so many GiB are kept on the GPU.
         eval_batch_size: images per step of an evaluation.
         select: which weights model/ holds in the end.
         final: the part that the final metrics are computed on; the other is not touched at the end.
@@ -102,6 +109,12 @@ class Settings:
     ema: ProperFraction = 0.999
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    devices: Count = 1
+    compile: bool = False
+    channels_last: bool = True
+    fused: bool = True
+    prefetch: bool = True
+    resident: NonNegative = 16.0
     eval_batch_size: Count = 256
     select: Literal["last", "best-on-validation"] = "last"
     final: Literal["test", "validation"] = "test"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 
@@ -15,3 +16,13 @@ class UserError(ValueError):
 def say(text: str) -> None:
     """Tell a person something, on standard error: results go to standard output."""
     print(text, file=sys.stderr, flush=True)
+
+
+def process() -> int:
+    """The number of this process among those that a launcher has started, from 0."""
+    return int(os.environ.get("RANK") or os.environ.get("LOCAL_RANK") or 0)
+
+
+def speaker() -> str:
+    """Who complains: ``leaf``, or ``leaf, process 1`` and so on."""
+    return f"leaf, process {process()}" if process() else "leaf"

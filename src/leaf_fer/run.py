@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+import os
+import platform
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +15,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from leaf_fer import __version__
+from leaf_fer import __version__, processes
 from leaf_fer.build import (
     Data,
     accelerate,
     architecture,
     build_batches,
+    build_images,
     build_state,
+    laid_out,
     open_data,
 )
 from leaf_fer.config import Config, configure, read_yaml, write_yaml
@@ -26,7 +31,7 @@ from leaf_fer.data import split as splits
 from leaf_fer.data.views import MEAN, STD, Batches, Images
 from leaf_fer.engine.checkpoint import load_checkpoint
 from leaf_fer.engine.evaluate import evaluate
-from leaf_fer.engine.hooks import Recorder
+from leaf_fer.engine.hooks import Follower, Recorder, Validate
 from leaf_fer.engine.loop import Diverged, State, cosine, fit
 from leaf_fer.engine.record import RunFolder
 from leaf_fer.engine.signals import stopping
@@ -82,17 +87,57 @@ def execute(config: Config, out: Path, *, resume: bool = False) -> dict[str, Any
         raise UserError(f"--resume: {out} holds no run")
     if resume:
         config = configure(read_yaml(str(folder.config)))
-    folder.lock()
+    fabric = accelerate(config.settings)
     try:
-        return _Run(config, folder).go()
+        with _alone(folder), _quiet():
+            return _Run(config, folder, fabric).go()
+    except RuntimeError as error:
+        if processes.world() == 1 or not any(word in str(error) for word in ("gloo", "NCCL")):
+            raise
+        raise Abandoned(
+            "another process of this run has ended, perhaps with a message of its own; "
+            f"go on with: leaf train --resume --out {out}"
+        ) from error
+    finally:
+        processes.part()
+
+
+class Abandoned(ArithmeticError):  # noqa: N818  # it names what happened, as Diverged does
+    """Another process of the run is gone."""
+
+
+@contextmanager
+def _alone(folder: RunFolder) -> Iterator[None]:
+    """Hold the run folder; the first process does it for all."""
+    error: UserError | None = None
+    if processes.rank() == 0:
+        try:
+            folder.lock()
+        except UserError as found:
+            error = found
+    error = processes.told(error)
+    if error is not None:
+        raise error
+    try:
+        yield
     finally:
         folder.unlock()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Let the first of several processes speak for all."""
+    if processes.rank() == 0:
+        yield
+        return
+    with open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):  # noqa: PTH123
+        yield
 
 
 class _Run:
     """The parts of a run while it goes on."""
 
-    def __init__(self, config: Config, folder: RunFolder) -> None:
+    def __init__(self, config: Config, folder: RunFolder, fabric: Fabric) -> None:
         self.config = config
         self.folder = folder
         settings = config.settings
@@ -103,13 +148,13 @@ class _Run:
                 "--select best-on-validation: there are no labeled validation images; "
                 "give --validation a share to hold out, or take last"
             )
-        self.fabric: Fabric = accelerate(settings)
-        self.device = self.fabric.device
+        self.fabric = fabric
+        self.device = fabric.device
         self.state: State = build_state(config, self.data, self.device)
-        self.batches: Batches = build_batches(
-            config, self.data, self.device, self.state.algorithm.views
-        )
+        self.images: Images = build_images(settings, self.data, self.device)
+        self.batches: Batches = build_batches(config, self.data, self.images, self.state.algorithm)
         self.total, self.epoch = lengths(config, self.data)
+        self.first = processes.rank() == 0
         self.autocast = str(self.fabric._precision.precision) == "bf16-mixed"
         self._begin()
 
@@ -120,32 +165,26 @@ class _Run:
             facts = load_checkpoint(folder.checkpoint, self.state.modules(), self.state.optimizer)
             self.state.step = int(facts.pop("step"))
             self.state.facts.update(facts)
-            folder.rewind(self.state.step)
             say(f"resuming {folder.path} at step {self.state.step} of {self.total}")
-        else:
-            folder.rewind(-1)
+        if self.first:
+            self._write_down()
+        say(describe(data, self.config, self.total))
+        count = processes.world()
+        where = self.device.type if count == 1 else f"{count} x {self.device.type}"
+        say(f"computing on {where} in {'bfloat16' if self.autocast else 'float32'}")
+
+    def _write_down(self) -> None:
+        folder, data = self.folder, self.data
+        folder.rewind(self.state.step if folder.checkpoint.exists() else -1)
         if not folder.started:
             splits.save(data.split, data.table, data.store.hashes, folder.split)
             # Last: a folder with a configuration has all that is needed to go on.
             write_atomically(folder.config, write_yaml(self.config).encode())
-        say(describe(data, self.config, self.total))
-        say(f"computing on {self.device.type} in {'bfloat16' if self.autocast else 'float32'}")
 
     def go(self) -> dict[str, Any]:
         """Train to the end, then evaluate and write everything."""
-        settings, folder = self.config.settings, self.folder
-        classes, split = self.data.table.classes, self.data.split
-        counts = np.bincount(split.targets, minlength=len(classes))
-        recorder = Recorder(
-            folder,
-            self.state,
-            total_steps=self.total,
-            validate=(lambda m: self.measure(m, "validation")) if len(split.validation) else None,
-            keep=lambda state: self._save_model(folder.best, state.averaged, state.step),
-            classes=classes,
-            even=bool(counts.max() <= 0.5 * counts.sum()),
-            log_steps=max(1, min(self.epoch, self.total // 100)),
-        )
+        settings = self.config.settings
+        hooks = self._recorder() if self.first else Follower(self._validate())
         scale: Callable[[float], float] = cosine if settings.schedule == "cosine" else lambda _: 1.0
 
         def rate(progress: float) -> float:
@@ -158,7 +197,7 @@ class _Run:
                     self.fabric,
                     self.state,
                     self.batches,
-                    recorder,
+                    hooks,
                     total_steps=self.total,
                     epoch_steps=self.epoch,
                     rate=rate,
@@ -168,19 +207,42 @@ class _Run:
         except Diverged as error:
             raise self._explain(error) from None
         finally:
-            recorder.close()
+            hooks.close()
         return self._finish()
 
+    def _validate(self) -> Validate | None:
+        if not len(self.data.split.validation):
+            return None
+        return lambda model: self.measure(model, "validation")
+
+    def _recorder(self) -> Recorder:
+        classes, folder = self.data.table.classes, self.folder
+        counts = np.bincount(self.data.split.targets, minlength=len(classes))
+        return Recorder(
+            folder,
+            self.state,
+            total_steps=self.total,
+            validate=self._validate(),
+            keep=lambda state: self._save_model(folder.best, state.averaged, state.step),
+            classes=classes,
+            even=bool(counts.max() <= 0.5 * counts.sum()),
+            log_steps=max(1, min(self.epoch, self.total // 100)),
+        )
+
     def measure(self, model: nn.Module, part: str) -> dict[str, Any]:
-        """Metrics of a network on the validation or the test part."""
+        """Metrics of a network on the validation or the test part, measured by all processes."""
         rows = getattr(self.data.split, part)
-        probabilities = evaluate(
+        # The first rows come twice if need be, so that all processes have as many.
+        shared = np.resize(rows, math.ceil(len(rows) / processes.world()) * processes.world())
+        own = evaluate(
             model,
-            Images(self.data.store.images, self.device),
-            rows,
+            self.images,
+            shared[processes.mine()],
             batch_size=self.config.settings.eval_batch_size,
             autocast=self.autocast,
         )
+        gathered = processes.gather(torch.from_numpy(own).to(self.device))
+        probabilities = gathered[: len(rows)].cpu().numpy()
         if not np.isfinite(probabilities).all():
             step = self.state.step
             raise Diverged(
@@ -198,53 +260,69 @@ class _Run:
 
     def _finish(self) -> dict[str, Any]:
         """Evaluate once, write the model, the metrics and the pictures."""
-        folder, settings, facts = self.folder, self.config.settings, self.state.facts
+        folder, settings = self.folder, self.config.settings
+        processes.told(None)  # the best model is written by now
         part = settings.final if len(getattr(self.data.split, settings.final)) else "validation"
         measured = len(getattr(self.data.split, part)) > 0
         found = {}
         networks = {"last": (self.state.averaged, self.state.step)}
         if folder.best.exists():
             best, card = load_model(folder.best)
-            best = best.to(memory_format=torch.channels_last).to(self.device)
+            best = laid_out(best, settings).to(self.device)
             networks["best-on-validation"] = (best, card.facts["step"])
         for selection, (model, step) in networks.items():
             metrics = self.measure(model, part) if measured else {}
             found[selection] = {"selection": selection, "part": part, "step": step, **metrics}
         chosen = settings.select
-        self._save_model(folder.model, *networks[chosen])
-        seconds = facts["seconds"]
+        result = {
+            **found[chosen],
+            **self._speed(),
+            "device": hardware(self.device),
+            "others": [value for key, value in found.items() if key != chosen],
+        }
+        if self.first:
+            self._save_model(folder.model, *networks[chosen])
+            self._draw(result)
+            write_json(folder.metrics, result)  # last: a folder with metrics is finished
+        return result
+
+    def _speed(self) -> dict[str, float]:
+        settings, seconds = self.config.settings, self.state.facts.get("seconds", math.nan)
         shown = settings.batch_size * (
             1 + settings.unlabeled_ratio * bool(self.state.algorithm.views.unlabeled)
         )
-        result = {
-            **found[chosen],
-            "seconds": seconds,
-            "images_per_second": shown * self.total / seconds,
-            "others": [value for key, value in found.items() if key != chosen],
-        }
+        return {"seconds": seconds, "images_per_second": shown * self.total / seconds}
+
+    def _draw(self, result: Mapping[str, Any]) -> None:
         from leaf_fer.report import confusion_matrix, learning_curves
 
-        if measured:
-            title = f"{settings.method}, {part} part, {chosen}"
+        folder, method = self.folder, self.config.settings.method
+        if "confusion_matrix" in result:
+            title = f"{method}, {result['part']} part, {result['selection']}"
             matrix = np.asarray(result["confusion_matrix"])
             confusion_matrix(matrix, self.data.table.classes, folder.path / "confusion.png", title)
-        learning_curves({settings.method: folder.lines()}, folder.path / "curves.png")
-        write_json(folder.metrics, result)  # last: a folder with metrics is finished
-        return result
+        learning_curves({method: folder.lines()}, folder.path / "curves.png")
 
     def _explain(self, error: Diverged) -> Diverged:
         """Add the names of the images of the batch."""
         text, step = error.args
         rows = torch.cat(self.batches.rows(step)).tolist()
         names = [self.data.table.names[row] for row in rows]
-        write_json(
-            self.folder.path / "diverged.json", {"step": step, "reason": text, "batch": names}
-        )
+        if self.first:
+            about = {"step": step, "reason": text, "batch": names}
+            write_json(self.folder.path / "diverged.json", about)
         return Diverged(
             f"{text}; the batch, listed in {self.folder.path / 'diverged.json'}: "
             f"{', '.join(names[:4])}, ...; try a smaller --lr or --precision float32",
             step,
         )
+
+
+def hardware(device: torch.device) -> str:
+    """What a run computes on, in words."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
 
 
 def lengths(config: Config, data: Data) -> tuple[int, int]:

@@ -95,3 +95,50 @@ def test_views_are_normalized(images):
     assert torch.all(view.amin((0, 2, 3)) >= low - 1e-5)
     assert torch.all(view.amax((0, 2, 3)) <= high + 1e-5)
     assert view.std() > 0.5
+
+
+def same(a, b):
+    views = ((*x.labeled.weak, *x.unlabeled.weak, *x.unlabeled.strong) for x in (a, b))
+    return all(torch.equal(x, y) for x, y in zip(*views, strict=True))
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_process_makes_the_views_of_its_own_rows(images, monkeypatch, rank):
+    whole = make(images, Views("w", "ws")).at(4)
+    monkeypatch.setattr("leaf_fer.data.views.mine", lambda: slice(rank, None, 2))
+    part = make(images, Views("w", "ws")).at(4)
+    assert torch.equal(part.labeled.index, whole.labeled.index)
+    assert torch.equal(part.labeled.target, whole.labeled.target)
+    for name in ("labeled", "unlabeled"):
+        for kind in ("weak", "strong"):
+            found, expected = (getattr(getattr(b, name), kind) for b in (part, whole))
+            for mine, all_rows in zip(found, expected, strict=True):
+                assert mine.is_contiguous(memory_format=torch.channels_last)
+                assert torch.equal(mine[rank::2], all_rows[rank::2])
+                assert not mine[1 - rank :: 2].any()
+
+
+def test_a_process_makes_all_views_where_rows_are_mixed(images, monkeypatch):
+    whole = make(images, Views("w", "ws")).at(4)
+    monkeypatch.setattr("leaf_fer.data.views.mine", lambda: slice(1, None, 2))
+    assert same(make(images, Views("w", "ws"), own_rows_only=False).at(4), whole)
+
+
+def test_images_read_ahead_are_those_of_the_step(images):
+    plain, ahead = (make(images, Views("w", "ws"), prefetch=p) for p in (False, True))
+    for step in (0, 1, 2, 7, 3):  # also after a jump, as when a run goes on
+        assert same(ahead.at(step), plain.at(step))
+
+
+def test_a_failure_to_read_ahead_is_told(images, monkeypatch):
+    ahead = make(images, Views("w", "ws"), prefetch=True)
+    ahead.at(0)
+    monkeypatch.setattr(Images, "fetch", lambda self, rows: 1 / 0)
+    with pytest.raises(ZeroDivisionError):  # at step 1, unless that was read by then
+        list(map(ahead.at, (1, 2)))
+
+
+def test_the_layout_is_a_choice(images):
+    batches = make(images, Views("w", "ws"), channels_last=False)
+    assert batches.at(0).unlabeled.strong[0].is_contiguous()
+    assert same(batches.at(1), make(images, Views("w", "ws")).at(1))

@@ -41,6 +41,7 @@ class MixMatch(Algorithm):
 
     views = Views(labeled="w", unlabeled="ww")
     passes = (1, 2, 2)
+    mixes = True
 
     def __init__(
         self,

@@ -47,6 +47,7 @@ class ReMixMatch(Algorithm):
 
     views = Views(labeled="w", unlabeled="wss")
     passes = (1, 1, 5)
+    mixes = True
     state = "last 128 class means, rotation head"
 
     def __init__(

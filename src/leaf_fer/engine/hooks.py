@@ -20,6 +20,33 @@ from leaf_fer.types import Clock, Objective
 COLLAPSE = 0.9
 """Share of the predictions that one class may take before a run is called collapsed."""
 
+Validate = Callable[[torch.nn.Module], dict[str, Any]]
+
+
+class Follower:
+    """The hooks of all processes of a run but the first: they take part, and write nothing.
+
+    Args:
+        validate: see :class:`Recorder`; processes validate together.
+    """
+
+    def __init__(self, validate: Validate | None) -> None:
+        self.validate = validate
+
+    def step(self, clock: Clock, objective: Objective, state: State) -> None:
+        """Do nothing."""
+
+    def epoch(self, clock: Clock, state: State) -> None:
+        """Evaluate the averaged weights with the others."""
+        if self.validate is not None:
+            self.validate(state.averaged)
+
+    def save(self, state: State) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
 
 class Recorder:
     """The hooks of a run that lives in a folder.
@@ -42,7 +69,7 @@ class Recorder:
         state: State,
         *,
         total_steps: int,
-        validate: Callable[[torch.nn.Module], dict[str, Any]] | None,
+        validate: Validate | None,
         keep: Callable[[State], None],
         classes: tuple[str, ...],
         even: bool,

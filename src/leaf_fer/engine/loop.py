@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor, nn
 
+from leaf_fer import processes
 from leaf_fer.algorithm import Algorithm
 from leaf_fer.data.stream import seed_of
 from leaf_fer.data.views import Batches
 from leaf_fer.memory import Average
 from leaf_fer.models import EAF, Classifier
-from leaf_fer.types import Clock, Objective
+from leaf_fer.types import Batch, Clock, Objective
 
 if TYPE_CHECKING:  # importing Fabric takes seconds, and prediction does not need it
     from lightning_fabric import Fabric
@@ -88,7 +89,7 @@ def fit(
     """Train from ``state.step`` to ``total_steps``.
 
     Step k depends on the weights and (seed, k) alone: its batch is drawn from them, and so are
-    dropout and all other random numbers.
+    dropout and all other random numbers. After every step all processes hold the same state.
 
     Args:
         fabric: device, precision and processes.
@@ -105,29 +106,20 @@ def fit(
         Interrupted: ``stop`` said so.
         Diverged: a loss is not finite.
     """
-    model, optimizer = fabric.setup(state.model, state.optimizer)
+    train = Training(fabric, state, seed)
     watchdog = Watchdog(fabric.device)
-    model.train()
+    wish = processes.Agreement()
     for step in range(state.step, total_steps):
         clock = Clock(step, total_steps, epoch_steps)
-        torch.manual_seed(seed_of(seed, "step", step))
-        for group in optimizer.param_groups:
+        for group in state.optimizer.param_groups:
             group["lr"] = rate(clock.progress)
-        batch = batches.at(step)
-        with fabric.autocast():
-            objective = state.algorithm.loss(batch, model, clock)
-        loss = objective.total + balance(state.model)
+        loss, objective = train.step(batches.at(step), clock)
         watchdog.look(step, loss, objective)
-        optimizer.zero_grad()
-        fabric.backward(loss)
-        optimizer.step()
-        state.average.update(state.model)
-        state.algorithm.after_step(state.model)
-        state.step = step + 1
         hooks.step(clock, objective, state)
 
         clock = Clock(state.step, total_steps, epoch_steps)
-        ends, asked = state.step % epoch_steps == 0 or state.step == total_steps, stop()
+        ends = state.step % epoch_steps == 0 or state.step == total_steps
+        asked = wish.any(stop())
         if ends or asked:
             watchdog.raise_if_diverged()
         if ends:
@@ -139,6 +131,45 @@ def fit(
             hooks.save(state)
         if asked and state.step < total_steps:
             raise Interrupted(f"stopped after step {state.step} of {total_steps}")
+
+
+class Training:
+    """The steps of a run.
+
+    Args:
+        fabric: device, precision and processes.
+        state: changed by every step.
+        seed: of everything random in a step.
+    """
+
+    def __init__(self, fabric: Fabric, state: State, seed: int) -> None:
+        self.fabric = fabric
+        self.state = state
+        self.seed = seed
+        model, self.optimizer = fabric.setup(state.model, state.optimizer)
+        model.train()
+        self.model: nn.Module = processes.Spread(model) if processes.world() > 1 else model
+        self._floating = [b for b in state.model.buffers() if b.is_floating_point()]
+        self._shared = [p for p in state.algorithm.parameters() if p.requires_grad]
+
+    def step(self, batch: Batch, clock: Clock) -> tuple[Tensor, Objective]:
+        """Make one step; return the loss and its terms."""
+        state = self.state
+        torch.manual_seed(seed_of(self.seed, "step", clock.step))
+        with self.fabric.autocast():
+            objective = state.algorithm.loss(batch, self.model, clock)
+        loss = objective.total + balance(state.model)
+        self.optimizer.zero_grad()
+        self.fabric.backward(loss)
+        # The network's gradients are shared by now. A method's own parts see the whole batch in
+        # every process; the mean only takes away what kernels may round in another order.
+        processes.average([p.grad for p in self._shared if p.grad is not None])
+        self.optimizer.step()
+        processes.average(self._floating)  # batch-norm's statistics
+        state.average.update(state.model)
+        state.algorithm.after_step(state.model)
+        state.step = clock.step + 1
+        return loss, objective
 
 
 def balance(model: nn.Module) -> Tensor | float:
@@ -169,8 +200,9 @@ class Watchdog:
         """
         terms = torch.stack([term.detach().float() for term in objective.terms.values()])
         names = list(objective.terms)
-        if self.names != names:  # at the start, and where a method changes its terms
-            self.raise_if_diverged()
+        if self.names != names:
+            if self.names:  # a method changes its terms, which is rare enough to wait
+                self.raise_if_diverged()
             self.names, self.values = names, terms
         fresh = (self.first < 0) & ~loss.detach().isfinite()
         self.values = torch.where(fresh, terms, self.values)

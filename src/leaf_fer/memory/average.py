@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from leaf_fer.processes import spread
+from leaf_fer.types import Output
 
 
 class Average(nn.Module):
@@ -63,6 +65,6 @@ class Average(nn.Module):
         """Stay in evaluation mode: a copy is looked at, never trained."""
         return super().train(False)
 
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the averaged network."""
-        return self.model(*args, **kwargs)
+    def forward(self, images: Tensor) -> Output:
+        """Call the averaged network, in all processes together."""
+        return spread(self.model, images)

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from leaf_fer.processes import gather
+
 
 class LinearExperts(nn.Module):
     """E independent linear maps: (B, W) -> (B, E, W)."""
@@ -148,7 +150,8 @@ class EAF(nn.Module):
             no gradient.
 
     Attributes:
-        importance: (E,), mean gate weights of the latest training batch.
+        importance: (E,), mean gate weights of the latest training batch, or of the rows of it that
+            this process had.
         frequency: (E,), how often experts were kept in it; sums to K.
         penalty: the weighted load-balancing loss of the latest batch with gradient.
 
@@ -215,7 +218,8 @@ class EAF(nn.Module):
         self.importance.copy_(weights.detach().mean(dim=0))
         self.frequency.copy_(frequency)
         if self.balance and torch.is_grad_enabled():
-            importance = weights.mean(dim=0)
+            weights = gather(weights)
+            importance, frequency = weights.mean(dim=0), (weights > 0).float().mean(dim=0)
             self.penalty = self.balance * (_variation(importance) + _variation(frequency))
 
 

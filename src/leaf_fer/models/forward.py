@@ -60,8 +60,8 @@ def frozen_statistics(model: nn.Module) -> Iterator[None]:
 def single_precision(model: nn.Module) -> Iterator[nn.Module]:
     """Give the network itself, to be run in float32: for gradients with respect to images.
 
-    What the engine wraps around a network (mixed precision, gradients shared between processes)
-    is left out.
+    What the engine wraps around a network for mixed precision and shared gradients is left out.
+    Gradients of the weights may be taken through it all the same.
     """
     network = getattr(model, "module", model)
     device = next(network.parameters()).device.type
