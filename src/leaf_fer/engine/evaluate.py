@@ -1,18 +1,77 @@
-"""Class scores of many images, in batches."""
+"""Class scores of many images, in batches.
+
+While a batch is computed the next is read, and a GPU is given a batch before the scores of the
+one before it are read: neither waits for the other.
+"""
 
 from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from leaf_fer.data.augment import normalize
 from leaf_fer.data.views import MEAN, STD, Images
 
+T = TypeVar("T")
+
+
+class Scores:
+    """Class probabilities of a batch that a GPU may still be computing.
+
+    Args:
+        probabilities: (B, C) on any device; their way to host memory begins here.
+    """
+
+    def __init__(self, probabilities: Tensor) -> None:
+        self._host = probabilities.to("cpu", non_blocking=True)
+        self._arrival = None
+        if probabilities.is_cuda:
+            self._arrival = torch.cuda.current_stream(probabilities.device).record_event()
+
+    def wait(self) -> Tensor:
+        """(B, C) float32 in host memory, rows sum to 1."""
+        if self._arrival is not None:
+            self._arrival.synchronize()
+        return self._host
+
 
 @torch.inference_mode()
+def begin(model: nn.Module, images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Scores:
+    """Begin to classify a batch, without waiting for a GPU to end.
+
+    Args:
+        model: images -> Output, in evaluation mode.
+        images: (B, 3, S, S) uint8 on the device of the model.
+        mean: of red, green and blue, in [0, 1].
+        std: of red, green and blue, in [0, 1].
+    """
+    return Scores(model(normalize(images, mean, std)).probabilities)
+
+
+def ahead(items: Iterable[T], count: int) -> Iterator[T]:
+    """Yield items after drawing ``count`` more, whose drawing begins work that takes a while.
+
+    Example:
+        >>> items = iter("abcd")
+        >>> next(ahead(items, 2)), next(items)
+        ('a', 'd')
+    """
+    drawn: deque[T] = deque()
+    for item in items:
+        drawn.append(item)
+        if len(drawn) > count:
+            yield drawn.popleft()
+    yield from drawn
+
+
 def evaluate(
     model: nn.Module,
     images: Images,
@@ -39,9 +98,12 @@ def evaluate(
     model.eval()
     found = []
     bar = tqdm(total=len(rows), unit="image", disable=None if progress else True)
-    with bar, torch.autocast(images.device.type, torch.bfloat16, enabled=autocast):
-        for part in torch.split(torch.from_numpy(rows), batch_size):
-            bar.update(len(part))
-            found.append(model(normalize(images.fetch(part), MEAN, STD)).probabilities)
+    half = torch.autocast(images.device.type, torch.bfloat16, enabled=autocast)
+    with bar, half, ThreadPoolExecutor(1, "leaf-reader") as reader:
+        parts = torch.split(torch.from_numpy(rows), batch_size)
+        fetched = ahead((reader.submit(images.fetch, part) for part in parts), 1)
+        for scores in ahead((begin(model, batch.result(), MEAN, STD) for batch in fetched), 1):
+            found.append(scores.wait())
+            bar.update(len(found[-1]))
     model.train(was_training)
-    return torch.cat(found).cpu().numpy()
+    return torch.cat(found).numpy()
