@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from leaf_fer.config import SETTINGS, Config, budget, configure, read_yaml, write_yaml
-from leaf_fer.errors import UserError
+from leaf_fer.errors import UserError, speaker
 from leaf_fer.parser import build_parser, plain, shown
 from leaf_fer.registry import Method, method, methods
 
@@ -33,12 +33,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         if debug:
             raise
-        print(f"leaf: error: {error}", file=sys.stderr)
+        print(f"{speaker()}: error: {error}", file=sys.stderr)
         return 2
     except ArithmeticError as error:
         if debug:
             raise
-        print(f"leaf: error: {error.args[0]}", file=sys.stderr)
+        print(f"{speaker()}: error: {error.args[0]}", file=sys.stderr)
         return 1
     except BrokenPipeError:  # the reader of a pipe, such as head, has had enough
         sys.stderr.close()
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:  # a full disk, a folder that may not be read
         if debug:
             raise
-        print(f"leaf: error: {error.filename or 'file'}: {error.strerror}", file=sys.stderr)
+        print(f"{speaker()}: error: {error.filename or 'file'}: {error.strerror}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("leaf: stopped", file=sys.stderr)
@@ -122,6 +122,7 @@ def run_evaluate(command: argparse.Namespace) -> int:
         style=command.format,
         batch_size=checked("eval_batch_size", command.batch_size, "--batch-size"),
         device=checked("device", command.device, "--device"),
+        precision=checked("precision", command.precision, "--precision"),
         cache=command.cache,
     )
 
@@ -137,6 +138,7 @@ def run_predict(command: argparse.Namespace) -> int:
         style=command.format,
         batch_size=checked("eval_batch_size", command.batch_size, "--batch-size"),
         device=checked("device", command.device, "--device"),
+        precision=checked("precision", command.precision, "--precision"),
     )
 
 
@@ -206,6 +208,17 @@ def run_env(command: argparse.Namespace) -> int:
     return commands.env()
 
 
+def run_bench(command: argparse.Namespace) -> int:
+    """``leaf bench``."""
+    if command.part == "speed":
+        from leaf_fer.bench import speed
+
+        return speed.main(command)
+    from leaf_fer.bench import run
+
+    return run.main(command)
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "train": run_train,
     "evaluate": run_evaluate,
@@ -213,6 +226,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "data": run_data,
     "methods": run_methods,
     "env": run_env,
+    "bench": run_bench,
 }
 
 

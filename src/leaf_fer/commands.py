@@ -9,7 +9,6 @@ import platform
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from leaf_fer.data.table import PARTS, UNKNOWN
 from leaf_fer.data.views import Images
 from leaf_fer.engine.evaluate import evaluate as class_scores
 from leaf_fer.engine.loop import Interrupted
-from leaf_fer.errors import UserError, say
+from leaf_fer.errors import UserError, process, say
 from leaf_fer.metrics import summarize
 from leaf_fer.predict import Prediction, find_images, load
 
@@ -41,8 +40,12 @@ def train(config: Config, out: Path, *, resume: bool, given: Mapping[str, Any]) 
     try:
         result = execute(config, out, resume=resume)
     except Interrupted as reason:
+        if process():
+            return 0  # or the launcher takes it for a failure
         say(f"{reason}; go on with: leaf train --resume --out {out}")
         return 130
+    if process():
+        return 0
     print(report(result))
     print(f"run folder: {out}")
     return 0
@@ -85,10 +88,11 @@ def evaluate(
     style: str,
     batch_size: int,
     device: str,
+    precision: str = "auto",
     cache: str | None,
 ) -> int:
     """Measure a model on one part of a data set; print the result."""
-    predictor = load(folder, device=device)
+    predictor = load(folder, device=device, precision=precision)
     table = read_faces(spec)
     number = _correspondence(table.classes, predictor.classes, spec)
     store = prepare(
@@ -100,13 +104,12 @@ def evaluate(
         counts = {p: int((table.targets[table.rows(p)] != UNKNOWN).sum()) for p in PARTS}
         there = ", ".join(f"{p} ({n})" for p, n in counts.items() if n) or "none"
         raise UserError(f"--part {part}: no labeled images there; parts with labels: {there}")
-    kind = predictor.device.type
     probabilities = class_scores(
         predictor.model,
         Images(store.images, predictor.device),
         rows,
         batch_size=batch_size,
-        autocast=computes_bfloat16(kind),
+        autocast=predictor.autocast,
         progress=True,
     )
     result = summarize(probabilities, number[table.targets[rows]], predictor.classes)
@@ -129,9 +132,17 @@ def _correspondence(
     return np.array([place[canonical(name) or name] for name in data], dtype=np.int64)
 
 
-def predict(folder: Path, paths: Sequence[str], *, style: str, batch_size: int, device: str) -> int:
+def predict(
+    folder: Path,
+    paths: Sequence[str],
+    *,
+    style: str,
+    batch_size: int,
+    device: str,
+    precision: str = "auto",
+) -> int:
     """Classify image files; print one line each; 1 if any could not be read."""
-    predictor = load(folder, device=device)
+    predictor = load(folder, device=device, precision=precision)
     files = list(find_images(paths))
     predictions = tqdm(
         predictor.predict(files, batch_size=batch_size),
@@ -164,13 +175,8 @@ def _write_table(found: Iterable[Prediction], classes: Sequence[str]) -> Iterabl
 def _write_json(found: Iterable[Prediction], classes: Sequence[str]) -> Iterable[Prediction]:
     print("[", end="")
     for number, one in enumerate(found):
-        print(
-            "," if number else "",
-            "\n  ",
-            json.dumps({**asdict(one), "path": str(one.path)}),
-            sep="",
-            end="",
-        )
+        text = json.dumps({**vars(one), "path": str(one.path)})
+        print(f"{',' if number else ''}\n  {text}", end="")
         yield one
     print("\n]")
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from leaf_fer import __version__
+from leaf_fer.bench import arguments
 from leaf_fer.config import options_of, read_yaml
 from leaf_fer.options import Option, suggestion
 from leaf_fer.registry import method
@@ -90,6 +91,7 @@ def build_parser(words: Sequence[str]) -> Parser:
     evaluate.add_argument("data", metavar="DATA", help="see below")
     evaluate.add_argument("--part", choices=("test", "validation", "train"), default="test")
     evaluate.add_argument("--format", choices=("table", "json"), default="table")
+    evaluate.add_argument("--cache", help="folder of the decoded images")
     _add_common(evaluate)
 
     predict = add("predict", "name the expression on images of faces")
@@ -108,13 +110,23 @@ def build_parser(words: Sequence[str]) -> Parser:
     listing = add("methods", "list the methods, or explain one and its options")
     listing.add_argument("method", nargs="?", metavar="METHOD", help="a name from the list")
     add("env", "show versions, device and folders: for bug reports")
+
+    bench = add("bench", "measure speed, run grids of experiments")
+    parts = bench.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name, text, fill in (
+        ("speed", "time a training step and its parts", arguments.add_speed),
+        ("run", "run the missing cells of a grid", arguments.add_run),
+    ):
+        part = parts.add_parser(name, help=text, description=text)
+        part.set_defaults(part=name, parser=part)
+        fill(part)
     return parser
 
 
 def _add_common(parser: Parser) -> None:
     parser.add_argument("--batch-size", default="256", help="images per step")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    parser.add_argument("--cache", help="folder of the decoded images")
+    parser.add_argument("--precision", default="auto", help="auto, float32 or bfloat16")
 
 
 def _add_train(parser: Parser, words: Sequence[str]) -> None:

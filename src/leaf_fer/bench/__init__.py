@@ -1,0 +1,1 @@
+"""Experiments: how fast it is, and grids of runs."""

@@ -1,0 +1,109 @@
+"""What can be said to ``leaf bench``. Imports no torch."""
+
+from __future__ import annotations
+
+import argparse
+
+SWITCHES = ("channels_last", "compile", "fused", "prefetch")
+"""Settings that are on or off and change the speed alone."""
+
+
+def add_speed(parser: argparse.ArgumentParser) -> None:
+    """Options of ``leaf bench speed``."""
+    add = parser.add_argument
+    add("--method", nargs="+", default=["leaf"], help="methods to time in turns (leaf)")
+    add(
+        "--size",
+        nargs="+",
+        type=size_and_batch,
+        default=[(112, None)],
+        metavar="SIZE[:BATCH]",
+        help="sides of the images in pixels, each with its own batch size if one is given (112)",
+    )
+    add("--batch", type=count, default=64, metavar="N", help="labeled images per step (64)")
+    add("--steps", type=count, default=10, metavar="N", help="how often all is timed (10)")
+    add("--threads", type=count, metavar="N", help="threads of every process (as many as cores)")
+    add("--backbone", default="resnet18", help="name of a timm model, or conv4 (resnet18)")
+    add("--device", default="auto", help="auto, cpu or cuda (auto)")
+    add("--precision", default="auto", help="auto, float32 or bfloat16 (auto)")
+    add("--compile", action="store_true", help="time networks translated by torch.compile")
+    add(
+        "--switch",
+        nargs="+",
+        default=[],
+        choices=SWITCHES,
+        metavar="NAME",
+        help="time every method also with one of these turned round: " + ", ".join(SWITCHES),
+    )
+    add(
+        "--peer-python",
+        metavar="PATH",
+        help="python of an environment with the package semilearn, to time its FixMatch in turns",
+    )
+    add(
+        "--peer-workers",
+        type=natural,
+        default=0,
+        metavar="N",
+        help="processes that load images there, and twice as many for the unlabeled ones (0)",
+    )
+    add("--json", metavar="FILE", help="write all that was found")
+
+
+def count(text: str) -> int:
+    """A whole number >= 1."""
+    return _whole(text, 1)
+
+
+def natural(text: str) -> int:
+    """A whole number >= 0."""
+    return _whole(text, 0)
+
+
+def _whole(text: str, least: int) -> int:
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text}: expected a whole number >= {least}")
+    return int(text)
+
+
+def size_and_batch(text: str) -> tuple[int, int | None]:
+    """``224`` -> (224, None), ``224:32`` -> (224, 32)."""
+    size, colon, batch = text.partition(":")
+    return count(size), count(batch) if colon else None
+
+
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """Options of ``leaf bench run``."""
+    parser.add_argument("recipe", metavar="RECIPE", help="a recipe that is shipped, or a YAML file")
+    parser.add_argument(
+        "--data",
+        metavar="KEY=PATH",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="where a data set lies that the recipe calls KEY",
+    )
+    parser.add_argument(
+        "--seeds", metavar="N", nargs="+", help="seeds, and seeds of the split, in turn (recipe's)"
+    )
+    parser.add_argument("--out", metavar="DIR", help="folder of all cells (runs/RECIPE)")
+    parser.add_argument(
+        "--only",
+        metavar="OPTION=VALUE[,VALUE]",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="run the cells that have these options",
+    )
+    parser.add_argument("--retry", action="store_true", help="try cells again that have failed")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="list the cells and how far they are, run nothing"
+    )
+    jobs = parser.add_mutually_exclusive_group()
+    jobs.add_argument("--jobs", metavar="N", type=count, default=1, help="cells at a time (1)")
+    jobs.add_argument(
+        "--jobs-per-device",
+        metavar="N",
+        type=count,
+        help="cells at a time on every GPU that is visible, or on the CPU if there is none",
+    )

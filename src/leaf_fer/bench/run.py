@@ -1,0 +1,107 @@
+"""``leaf bench run``: run the missing cells of a grid. Imports no torch: cells are processes."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from leaf_fer.bench import devices, grid
+from leaf_fer.bench.board import Board
+from leaf_fer.bench.folder import CellFolder, write_records
+from leaf_fer.bench.scheduler import Scheduler, Task, Words
+from leaf_fer.data.sources import locate
+from leaf_fer.engine.signals import stopping
+
+
+def train(folder: CellFolder) -> list[str]:
+    """``leaf train`` for the cell in a folder."""
+    words = [sys.executable, "-m", "leaf_fer", "train", "--config", str(folder.options)]
+    return [*words, "--out", str(folder.path), *(["--resume"] if folder.started else [])]
+
+
+def main(command: argparse.Namespace, words: Words = train) -> int:
+    """``leaf bench run``.
+
+    Args:
+        command: what was asked for.
+        words: how to compute a cell.
+
+    Returns:
+        0: all cells are finished; 1: some have failed; 130: stopped before the end.
+    """
+    recipe = grid.read_recipe(command.recipe)
+    seeds = grid.seeds(command.seeds) if command.seeds else recipe.seeds
+    cells = grid.select(grid.expand(recipe, seeds), command.only)
+    places = grid.places(cells, command.data)
+    slots = _slots(command)
+    for spec in places.values():
+        locate(spec)
+    out = Path(command.out or f"runs/{recipe.file.stem}")
+    tasks = [
+        Task(cell, CellFolder(out / "cells" / cell.name), places[cell.config.settings.data])
+        for cell in cells
+    ]
+    if command.dry_run:
+        print("\n".join(listing(tasks)))
+        return 0
+    for task in tasks if command.retry else ():
+        task.folder.failure.unlink(missing_ok=True)
+    board = Board(sys.stderr)
+    board.say(f"{recipe.title}: {len(tasks)} cells, {len(slots)} at a time, in {out}")
+    return _run(tasks, slots, words, out, board)
+
+
+def _run(
+    tasks: Sequence[Task], slots: Sequence[devices.Slot], words: Words, out: Path, board: Board
+) -> int:
+    """Run the tasks; return the exit status."""
+
+    def tell() -> None:
+        write_records(out / "cells", out / "records.jsonl")
+
+    (out / "cells").mkdir(parents=True, exist_ok=True)
+    scheduler = Scheduler(tasks, slots, words, board, tell)
+    with stopping() as stop:
+        scheduler.go(stop)
+    tell()
+    left = len(scheduler.waiting) + len(scheduler.stopped)
+    for task in scheduler.failed:
+        print(f"failed: {task.cell.name}: {task.folder.reason()}")
+    print(
+        f"{len(scheduler.done)} of {len(tasks)} cells finished, {len(scheduler.failed)} failed, "
+        f"{left} to do: {out}"
+    )
+    return 130 if left else 1 if scheduler.failed else 0
+
+
+def listing(tasks: Sequence[Task]) -> list[str]:
+    """How far each cell is, with the options that its name does not say."""
+    varied = grid.varied([task.cell for task in tasks])
+    lines = []
+    for task in tasks:
+        given = task.cell.given
+        words = [f"{name}={grid.shown(given[name])}" for name in varied if name in given]
+        lines.append(" ".join([f"{state(task.folder):8}", task.cell.name, *words]))
+    return lines
+
+
+def state(folder: CellFolder) -> str:
+    """How far a cell is, in a word."""
+    if folder.finished or folder.failed:
+        return "finished" if folder.finished else "failed"
+    if folder.taken:
+        return "running"
+    return "stopped" if folder.started else "waiting"
+
+
+def _slots(command: argparse.Namespace) -> list[devices.Slot]:
+    """What ``--jobs`` and ``--jobs-per-device`` make of this machine."""
+    each = command.jobs_per_device
+    gpus = devices.visible_gpus(os.environ) if each else []
+    # As many as this process may use, which a scheduler of a cluster may have limited.
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return devices.slots(command.jobs, each, gpus, cores, os.environ)
