@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from leaf_fer import __version__
+from leaf_fer.bench.machine import commit
 from leaf_fer.config import read_yaml
 from leaf_fer.engine.record import RunFolder
 from leaf_fer.errors import UserError
@@ -143,23 +143,6 @@ def _record(folder: Path) -> str:
     config.pop("cache", None)
     line = {"cell": folder.name, **facts, "config": config, "metrics": cell.result()}
     return json.dumps(line) + "\n"
-
-
-def commit() -> str | None:
-    """The commit that this package is of, marked if files differ from it; None outside of git."""
-    package = Path(__file__).parents[1]
-
-    def git(*words: str) -> str:
-        return subprocess.run(
-            ["git", *words], cwd=package, capture_output=True, text=True, check=True
-        ).stdout.strip()
-
-    try:
-        git("ls-files", "--error-unmatch", "__init__.py")  # or it is installed in another's folder
-        head = git("rev-parse", "--short=12", "HEAD")
-        return f"{head}-dirty" if git("status", "--porcelain", ".") else head
-    except (OSError, subprocess.CalledProcessError):
-        return None
 
 
 def _tail(file: Path) -> str:

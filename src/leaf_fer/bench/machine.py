@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -45,3 +46,20 @@ def processor() -> str:
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that do the work."""
     return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+
+
+def commit() -> str | None:
+    """The commit that this package is of, marked if files differ from it; None outside of git."""
+    package = Path(__file__).parents[1]
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", *words], cwd=package, capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", "__init__.py")  # or it is installed in another's folder
+        head = git("rev-parse", "--short=12", "HEAD")
+        return f"{head}-dirty" if git("status", "--porcelain", ".") else head
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -16,7 +16,7 @@ from typing import Any
 
 from leaf_fer.bench.contestant import OWN, Contestant, Times, contestant
 from leaf_fer.bench.figures import PEER, WORK, steps_row, text, views_row
-from leaf_fer.bench.machine import hardware, versions
+from leaf_fer.bench.machine import commit, hardware, versions
 from leaf_fer.config import configure
 from leaf_fer.errors import UserError, say
 from leaf_fer.files import write_json
@@ -72,13 +72,14 @@ def surroundings(command: argparse.Namespace, plans: Sequence[Mapping[str, Optio
     import torch
 
     device = "cuda" if command.device != "cpu" and torch.cuda.is_available() else "cpu"
-    own = ("command", "part", "parser", "debug", "json")
+    own = ("command", "part", "parser", "debug", "json", "peer_python")
     return {
         "command": {name: value for name, value in vars(command).items() if name not in own},
         "method": f"median of {command.steps}, everything in turns, each in a process of its own; "
         "a ratio is the median of the ratios within a round",
         "hardware": hardware(device, command.threads or torch.get_num_threads()),
         "versions": versions(),
+        "commit": commit(),
         "settings": plans,
         "views": [],
         "rows": [],
