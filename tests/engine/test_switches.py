@@ -15,9 +15,8 @@ PLAIN = {
     "fused": False,
     "prefetch": False,
     "compile": False,
-    "resident": 0.0,
 }
-EXACT = {"prefetch": True, "resident": 16.0}
+EXACT = {"prefetch": True}
 ROUNDED = {"channels_last": True, "fused": True}
 
 

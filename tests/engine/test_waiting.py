@@ -96,3 +96,17 @@ def test_what_waits_is_noticed(what):
         x = torch.arange(6.0, device=device)
         with pytest.raises(far.Waits):
             WAITING[what](x)
+
+
+@pytest.mark.parametrize("bytes_allowed", [32 * 32 * 32 * 3, 32 * 32 * 32 * 3 - 1])
+def test_a_set_that_fits_is_copied_to_the_device_once(bytes_allowed):
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 32, 3), np.uint8)
+    with far.accelerator() as device:
+        images = Images(pixels, device, resident_bytes=bytes_allowed)
+        if bytes_allowed < pixels.nbytes:
+            assert images.resident is None
+            return
+        rows = torch.tensor([3, 1, 3])
+        fetched = images.fetch(rows)
+        assert isinstance(fetched, far.Far)
+    assert np.array_equal(fetched.held.permute(0, 2, 3, 1).numpy(), pixels[[3, 1, 3]])
