@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from threading import Event
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -22,8 +23,10 @@ from leaf_fer.errors import UserError
 from leaf_fer.models import Card, load_model
 
 PRECISIONS = ("auto", "float32", "bfloat16")
-PART = 8
-"""Files that a thread decodes in one go: fewer cost time, more keep an early end waiting."""
+PIXELS = 3 << 18
+"""Of a core's batch, at most: feature maps of a larger one do not stay in the core's cache."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -68,27 +71,32 @@ class Predictor:
         """Names of the classes, in the order of the scores."""
         return self.card.classes
 
-    def predict(self, paths: Iterable[str | Path], *, batch_size: int = 64) -> Iterator[Prediction]:
+    def predict(
+        self, paths: Iterable[str | Path], *, batch_size: int = 256
+    ) -> Iterator[Prediction]:
         """Classify image files of faces, one prediction each, in their order.
 
-        Threads decode the next batch while one is computed. Paths are drawn a batch or two ahead
-        of the answers, so memory does not grow with their number. A file that cannot be read gives
-        a prediction with an error; the others are not affected. Until the iterator ends or is
-        closed, Pillow warns of nothing and limits no size in the whole process.
+        Threads take whole batches from files to scores. On a CPU every core has a batch of its
+        own, which spares cores the waiting for each other within every layer; on a GPU some
+        decode while it computes. Paths are drawn a few batches ahead of the answers, so memory
+        does not grow with their number. A file that cannot be read gives a prediction with an
+        error; the others are not affected. Until the iterator ends or is closed, Pillow warns of
+        nothing and limits no size in the whole process.
 
         Args:
             paths: the files; each shows one cropped face.
-            batch_size: images per forward pass, >= 1.
+            batch_size: images, >= 1, of a forward pass on a GPU; on a CPU the most of all cores
+                together.
         """
         rest = map(Path, paths)
-        chunks = iter(lambda: list(islice(rest, batch_size)), [])
-        size, on_gpu = self.card.architecture.image_size, self.device.type == "cuda"
-        with _decoders() as threads:
-            decoded = ahead((_Files(chunk, size, threads, on_gpu) for chunk in chunks), 1)
-            begun = ((files, self._begin(files.wait())) for files in decoded)
-            # A GPU gets a batch before anyone looks at the scores of the one before it.
-            for files, scores in ahead(begun, int(on_gpu)):
-                yield from self._answers(files, scores.wait())
+        on_gpu = self.device.type == "cuda"
+        with _Lanes(on_gpu) as lanes:
+            cached = max(1, PIXELS // self.card.architecture.image_size**2)
+            share = batch_size if on_gpu else max(1, min(batch_size // lanes.count, cached))
+            chunks = iter(lambda: list(islice(rest, share)), [])
+            begun = (lanes.submit(self._classify, chunk, lanes.closed) for chunk in chunks)
+            for answers in ahead(begun, lanes.count):
+                yield from answers.result()
 
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
         """Classify faces, (B, S, S, 3) uint8 RGB -> (B, C) float32, rows sum to 1."""
@@ -100,74 +108,64 @@ class Predictor:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
             return begin(self.model, images, self.card.mean, self.card.std)
 
-    def _answers(self, files: _Files, scores: Tensor) -> Iterator[Prediction]:
-        best = scores.argmax(dim=1).tolist()
-        for path, error, place, row in zip(
-            files.paths, files.errors, best, scores.tolist(), strict=True
-        ):
-            if error is not None:
-                yield Prediction(path, error=error)
-                continue
-            named = dict(zip(self.classes, row, strict=True))
-            yield Prediction(path, self.classes[place], row[place], named)
+    def _classify(self, paths: list[Path], closed: Event) -> list[Prediction]:
+        """From files to answers; none once nobody waits for them."""
+        size = self.card.architecture.image_size
+        shape = (len(paths), size, size, 3)
+        pixels = torch.zeros(shape, dtype=torch.uint8, pin_memory=self.device.type == "cuda")
+        errors: list[str | None] = [None] * len(paths)
+        for row, path in enumerate(paths):
+            if closed.is_set():
+                return []
+            try:
+                pixels.numpy()[row] = cut(decode(path), size)
+            except UnreadableImage as error:
+                errors[row] = str(error)
+        scores = self._begin(pixels).wait()
+        found = zip(paths, errors, scores.argmax(dim=1).tolist(), scores.tolist(), strict=True)
+        return [self._answer(*one) for one in found]
+
+    def _answer(self, path: Path, error: str | None, best: int, row: list[float]) -> Prediction:
+        if error is not None:
+            return Prediction(path, error=error)
+        named = dict(zip(self.classes, row, strict=True))
+        return Prediction(path, self.classes[best], row[best], named)
 
 
-class _Files:
-    """A batch of image files that threads decode, from now on.
+class _Lanes:
+    """Threads that classify a batch each, side by side; leaving ends them.
+
+    An early end waits for the layers that they are at, not for what they have not begun.
 
     Args:
-        paths: B files.
-        size: S, pixels per side.
-        threads: who decodes.
-        pinned: whether the pixels are meant for a GPU.
+        on_gpu: whether they only feed a GPU, or else share the cores between them.
 
     Attributes:
-        errors: why a file cannot be read, or None; complete after waiting.
+        count: of the threads, >= 2: one can read while the other computes.
+        closed: set when nobody waits for answers any more.
     """
 
-    def __init__(
-        self, paths: list[Path], size: int, threads: ThreadPoolExecutor, pinned: bool
-    ) -> None:
-        self.paths = paths
-        self.errors: list[str | None] = [None] * len(paths)
-        shape = (len(paths), size, size, 3)
-        self._pixels = torch.zeros(shape, dtype=torch.uint8, pin_memory=pinned)
-        starts = range(0, len(paths), PART)
-        self._parts = [(start, threads.submit(self._read, start)) for start in starts]
+    def __init__(self, on_gpu: bool) -> None:
+        self._threads = torch.get_num_threads()
+        cores = (os.cpu_count() or 1) if on_gpu else self._threads
+        self.count = min(max(cores, 2), 8)
+        self.closed = Event()
+        share = max(1, self._threads // self.count)
+        self._pool = ThreadPoolExecutor(self.count, "leaf-lane", torch.set_num_threads, (share,))
 
-    def wait(self) -> Tensor:
-        """(B, S, S, 3) uint8 RGB, black where a file cannot be read."""
-        for start, reading in reversed(self._parts):
-            if reading.cancel():  # no thread has come to it, so it is done here instead of waiting
-                self._read(start)
-            else:
-                reading.result()
-        return self._pixels
+    def __enter__(self) -> _Lanes:
+        lenient.__enter__()  # not in the threads: they would put back warnings the caller has left
+        return self
 
-    def _read(self, start: int) -> None:
-        rows = range(start, min(start + PART, len(self.paths)))
-        pixels = self._pixels.numpy()
-        for row in rows:
-            try:
-                pixels[row] = cut(decode(self.paths[row]), pixels.shape[1])
-            except UnreadableImage as error:
-                self.errors[row] = str(error)
+    def submit(self, work: Callable[..., T], *arguments: object) -> Future[T]:
+        """Have a thread do some work."""
+        return self._pool.submit(work, *arguments)
 
-
-@contextmanager
-def _decoders() -> Iterator[ThreadPoolExecutor]:
-    """Threads that decode beside the one that computes; leaving ends them.
-
-    An early end waits for the parts that they are at, not for those that they have not begun.
-    """
-    # Small files are mostly Python, where many threads are in each other's way: on two cores one
-    # is fastest, and where decoding takes longer than computing, the caller is another.
-    with lenient:  # outside of the threads: they would put back warnings that the caller has left
-        threads = ThreadPoolExecutor(min(max((os.cpu_count() or 1) - 1, 1), 8), "leaf-decoder")
-        try:
-            yield threads
-        finally:
-            threads.shutdown(cancel_futures=True)
+    def __exit__(self, *_: object) -> None:
+        self.closed.set()
+        self._pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(self._threads)  # what threads that begin later inherit
+        lenient.__exit__(None, None, None)
 
 
 def load(folder: str | Path, *, device: str = "auto", precision: str = "auto") -> Predictor:

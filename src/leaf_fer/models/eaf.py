@@ -15,7 +15,21 @@ from torch import Tensor, nn
 from leaf_fer.processes import gather
 
 
-class LinearExperts(nn.Module):
+class Experts(nn.Module):
+    """E independent maps: (B, W) -> (B, E, W)."""
+
+    def mix(self, x: Tensor, weights: Tensor) -> Tensor:
+        """Weigh the answers of all experts: (B, W), (B, E) float32 -> (B, W) float32.
+
+        Args:
+            x: the input.
+            weights: of the experts for every row, which sum to 1.
+        """
+        answers: Tensor = self(x).float()
+        return (weights.unsqueeze(2) * answers).sum(dim=1)
+
+
+class LinearExperts(Experts):
     """E independent linear maps: (B, W) -> (B, E, W)."""
 
     def __init__(self, width: int, num_experts: int) -> None:
@@ -32,7 +46,7 @@ class LinearExperts(nn.Module):
         return answers.view(x.shape[0], *self.bias.shape)
 
 
-class BottleneckExperts(nn.Module):
+class BottleneckExperts(Experts):
     """E independent Linear(W, h) - ReLU - Linear(h, W), h = max(W // 2, 4): (B, W) -> (B, E, W)."""
 
     def __init__(self, width: int, num_experts: int) -> None:
@@ -52,9 +66,21 @@ class BottleneckExperts(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply every expert to every row."""
+        return torch.einsum("beh,ewh->bew", self._hidden(x), self.outer_weight) + self.outer_bias
+
+    def mix(self, x: Tensor, weights: Tensor) -> Tensor:
+        """Weigh what the experts' outer layers, which are linear, get instead of what they give.
+
+        Their sum is then one matrix product, and no answer of a single expert is written down.
+        """
+        hidden = (self._hidden(x) * weights.unsqueeze(2)).flatten(1)
+        outer = self.outer_weight.transpose(0, 1).flatten(1)
+        return F.linear(hidden, outer).float() + weights @ self.outer_bias
+
+    def _hidden(self, x: Tensor) -> Tensor:
+        """(B, W) -> (B, E, h)."""
         hidden = F.linear(x, self.inner_weight.flatten(0, 1), self.inner_bias.flatten())
-        hidden = hidden.relu().view(x.shape[0], *self.inner_bias.shape)
-        return torch.einsum("beh,ewh->bew", hidden, self.outer_weight) + self.outer_bias
+        return hidden.relu().view(x.shape[0], *self.inner_bias.shape)
 
 
 class ResidualExperts(BottleneckExperts):
@@ -69,6 +95,10 @@ class ResidualExperts(BottleneckExperts):
         """Apply every expert to every row."""
         # float32 keeps the identity exact under autocast, where the bottleneck is bfloat16.
         return x.float().unsqueeze(1) + super().forward(x)
+
+    def mix(self, x: Tensor, weights: Tensor) -> Tensor:
+        """Weigh all answers; since weights sum to 1, x is in the result once."""
+        return x.float() + super().mix(x, weights)
 
 
 EXPERTS = {"linear": LinearExperts, "bottleneck": BottleneckExperts, "residual": ResidualExperts}
@@ -187,6 +217,7 @@ class EAF(nn.Module):
         if combine not in ("linear", "log"):
             raise ValueError(f"expected combine to be linear or log, got {combine!r}")
         self.num_experts = num_experts
+        self.shared = shared
         self.combine = combine
         self.balance = balance
         self.gate = GATES[gate](width, num_experts, top_k)
@@ -200,13 +231,16 @@ class EAF(nn.Module):
         weights: Tensor = self.gate(x)
         if self.training:
             self._observe(weights)
-        answers: Tensor = self.experts(x).float()
         if self.combine == "log":
+            answers: Tensor = self.experts(x).float()
             # Finite stand-ins for log 0 = -inf, which would make gradients NaN.
             limits = torch.finfo(weights.dtype)
             chances = weights.clamp_min(limits.tiny).log().masked_fill(weights == 0, limits.min)
             return (answers + chances.unsqueeze(2)).logsumexp(dim=1)
-        return (weights.unsqueeze(2) * answers).sum(dim=1)
+        if self.shared:  # the only expert has all the weight
+            weights = weights.sum(dim=1, keepdim=True)
+        mixed: Tensor = self.experts.mix(x, weights)
+        return mixed
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the graph of the latest batch out of copies: it cannot be copied."""
