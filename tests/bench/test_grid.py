@@ -143,7 +143,7 @@ def test_a_key_without_a_path_is_an_error_unless_no_cell_is_left_of_it(recipe):
         ("common: {data: synthetic}\nper_data: {rafdb: {mass: 1}}", "no cell has the data rafdb"),
         ("grid: {data: []}", "grid: data has no values"),
         ("grid: [1]", r"grid: expected a mapping of names to values, got \[1\]"),
-        ("gird: {data: synthetic}", "gird: unknown section; known: title, seeds"),
+        ("gird: {data: synthetic}", "gird: unknown section; known: like, title, seeds"),
         ("seeds: [-1]", "--seeds -1: expected a whole number >= 0"),
         ("a: b: c", "not YAML"),
     ],
@@ -163,6 +163,44 @@ def test_recipes_that_are_shipped_can_be_read(file):
     recipe = grid.read_recipe(file.stem)
     assert recipe.title != file.stem
     assert grid.expand(recipe, recipe.seeds)
+
+
+def test_a_recipe_may_be_like_another_but_for_what_it_says(recipe, tmp_path):
+    (tmp_path / "base.yaml").write_text(
+        "common: {steps: 7, lr: 0.1}\ngrid: {data: [rafdb, ferplus], method: [leaf, fixmatch]}\n"
+        "per_data: {rafdb: {steps: 9}}\nrows:\n- {}\n- {method: supervised, labels: none}\n"
+    )
+    like = f"like: {tmp_path / 'base.yaml'}\ncommon: {{lr: 0.2}}\ngrid: {{data: ferplus}}\n"
+    cells = grid.expand(recipe(like + "per_data:\n"), [0])
+    assert settings(cells, "data", "method", "steps", "lr") == [
+        ("ferplus", "leaf", 7, 0.2),
+        ("ferplus", "fixmatch", 7, 0.2),
+        ("ferplus", "supervised", 7, 0.2),
+    ]
+    (tmp_path / "child.yaml").write_text(like)
+    with pytest.raises(UserError, match="child.yaml is itself like"):
+        recipe(f"like: {tmp_path / 'child.yaml'}\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "combinations"),
+    [
+        ("table1", 12 * 20 + 4),  # 19 methods and supervised; all labels once per data set
+        ("table2", 12 * 3),
+        ("table3", 2 * 5),
+        ("fig4", 7 * 22),
+        ("fig6", 8 * 2),
+        ("fig7", 2 * 3 * 2),
+    ],
+)
+def test_recipes_of_the_paper_have_all_of_its_cells(name, combinations):
+    recipe = grid.read_recipe(name)
+    cells = grid.expand(recipe, [0, 1, 2])
+    assert len(cells) == 3 * combinations
+    assert {size for (size,) in settings(cells, "image_size")} == {224}
+    assert set(settings(cells, "backbone", "epochs", "batch_size", "lr")) == {
+        ("resnet18", 20, 64, 0.0005)
+    }
 
 
 def test_listings_show_the_options_that_the_recipe_varies(recipe):

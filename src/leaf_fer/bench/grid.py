@@ -19,7 +19,7 @@ RECIPES = Path(__file__).parent / "recipes"
 PUBLISHED = ("rafdb", "ferplus", "affectnet7", "affectnet8")
 """Data sets whose key is also the kind that reads them."""
 
-SECTIONS = ("title", "seeds", "common", "grid", "rows", "per_data")
+SECTIONS = ("like", "title", "seeds", "common", "grid", "rows", "per_data")
 
 MACHINE = (
     *("cache", "workers", "device", "devices", "eval_batch_size"),
@@ -73,16 +73,11 @@ def read_recipe(word: str) -> Recipe:
     Raises:
         UserError: there is no such recipe, or it is not built like one.
     """
-    shipped = {path.stem: path for path in sorted(RECIPES.glob("*.yaml"))}
-    file = shipped.get(word, Path(word))
-    if not file.is_file():
-        known = ", ".join(shipped)
-        raise UserError(f"{word}: no such recipe; expected a YAML file or one of {known}")
+    file = _find(word)
     try:
-        values = read_yaml(str(file))
-        unknown = [name for name in values if name not in SECTIONS]
-        if unknown:
-            raise UserError(f"{unknown[0]}: unknown section; known: {', '.join(SECTIONS)}")
+        values = _sections(file)
+        if "like" in values:
+            values = _over(_sections(_find(str(values["like"]))), values)
         return Recipe(
             file,
             str(values.get("title", file.stem)),
@@ -195,6 +190,44 @@ def places(cells: Sequence[Cell], given: Sequence[str]) -> dict[str, str]:
             raise UserError(f"--data {key}=PATH is missing: the recipe has cells on {key}")
         found[key] = key if plain else paths[key]
     return found
+
+
+def _find(word: str) -> Path:
+    """The file of a recipe."""
+    shipped = {path.stem: path for path in sorted(RECIPES.glob("*.yaml"))}
+    file = shipped.get(word, Path(word))
+    if not file.is_file():
+        known = ", ".join(shipped)
+        raise UserError(f"{word}: no such recipe; expected a YAML file or one of {known}")
+    return file
+
+
+def _sections(file: Path) -> dict[str, Any]:
+    values = read_yaml(str(file))
+    unknown = [name for name in values if name not in SECTIONS]
+    if unknown:
+        raise UserError(f"{unknown[0]}: unknown section; known: {', '.join(SECTIONS)}")
+    return values
+
+
+def _over(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe on top of the one that it is like: mappings are joined, all else is replaced.
+
+    A section that is empty leaves that of the other one out.
+
+
+    Raises:
+        UserError: the other one is itself like a third.
+    """
+    if "like" in base:
+        raise UserError(f"like: {values['like']} is itself like {base['like']}")
+    joined = {
+        name: {**base[name], **value}
+        if isinstance(value, dict) and isinstance(base.get(name), dict)
+        else value
+        for name, value in values.items()
+    }
+    return {name: value for name, value in {**base, **joined}.items() if value is not None}
 
 
 def _combinations(recipe: Recipe) -> Iterator[dict[str, Any]]:
