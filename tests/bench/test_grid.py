@@ -178,7 +178,7 @@ def test_a_recipe_may_be_like_another_but_for_what_it_says(recipe, tmp_path):
         ("ferplus", "supervised", 7, 0.2),
     ]
     (tmp_path / "child.yaml").write_text(like)
-    with pytest.raises(UserError, match="child.yaml is itself like"):
+    with pytest.raises(UserError, match=r"child\.yaml is itself like"):
         recipe(f"like: {tmp_path / 'child.yaml'}\n")
 
 
