@@ -14,68 +14,9 @@ from leaf_fer.bench.folder import CellFolder
 from leaf_fer.bench.run import train
 from leaf_fer.cli import main
 
-RUNNER = Path(__file__).with_name("runner.py")
-RECIPE = """\
-common: {data: here, labels: 16, image_size: 32}
-grid: {method: [supervised, fixmatch, leaf]}
-"""
-
-
-class Grid:
-    """A recipe with a folder, and runners whose cells are actors."""
-
-    def __init__(self, folder):
-        self.folder, self.out = folder, folder / "out"
-        (folder / "r.yaml").write_text(RECIPE)
-        (folder / "faces").mkdir()
-
-    def start(self, *words, fake="", **environment):
-        """Start a runner."""
-        given = ["r.yaml", "--data", "here=faces", "--out", "out", *words]
-        return subprocess.Popen(
-            [sys.executable, RUNNER, "run", *given],
-            cwd=self.folder,
-            env={**os.environ, "FAKE": fake, **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-
-    def run(self, *words, **more):
-        """Run a runner to its end: exit status, standard output, standard error."""
-        runner = self.start(*words, **more)
-        out, err = runner.communicate(timeout=30)
-        return runner.returncode, out, err
-
-    def notes(self):
-        """What cells did, in order: method, what, numbers."""
-        file = self.out / "notes.jsonl"
-        lines = map(json.loads, file.read_text().splitlines() if file.exists() else [])
-        return [(line["cell"].split("-")[0], line["did"], line["numbers"]) for line in lines]
-
-    def did(self):
-        return [note[:2] for note in self.notes()]
-
-    def cell(self, method):
-        (folder,) = (self.out / "cells").glob(f"{method}-*")
-        return folder
-
-    def until(self, *note):
-        """Wait for a cell to have done something."""
-        end = time.monotonic() + 30
-        while note not in self.did():
-            assert time.monotonic() < end, self.did()
-            time.sleep(0.01)
-
 
 def read_records(out):
     return [json.loads(line) for line in (out / "records.jsonl").read_text().splitlines()]
-
-
-@pytest.fixture
-def experiment(tmp_path):
-    return Grid(tmp_path)
 
 
 def test_cells_run_once_and_their_records_say_everything_but_where_the_data_is(experiment):
@@ -253,16 +194,15 @@ def test_a_dry_run_lists_cells_and_runs_nothing(experiment):
         (["quick", "--only", "method=x"], "--only method=x: its values here"),
     ],
 )
-def test_a_mistake_is_told_before_anything_runs(tmp_path, monkeypatch, capsys, words, message):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "r.yaml").write_text(RECIPE)
+def test_a_mistake_is_told_before_anything_runs(experiment, monkeypatch, capsys, words, message):
+    monkeypatch.chdir(experiment.folder)
     try:
         status = main(["bench", "run", *words])
     except SystemExit as stop:
         status = stop.code
     assert status == 2
     assert message in capsys.readouterr().err
-    assert [path.name for path in tmp_path.iterdir()] == ["r.yaml"]
+    assert not experiment.out.exists()
 
 
 def test_cells_get_their_share_of_the_machine(experiment):

@@ -107,3 +107,12 @@ def add_run(parser: argparse.ArgumentParser) -> None:
         type=count,
         help="cells at a time on every GPU that is visible, or on the CPU if there is none",
     )
+    parser.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="run cells on this machine, or on the Ray cluster that RAY_ADDRESS names (local)",
+    )
+    parser.add_argument(
+        "--cores-per-cell", metavar="N", type=count, default=1, help="with --engine ray (1)"
+    )

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from leaf_fer.bench import devices, grid
 from leaf_fer.bench.board import Board
+from leaf_fer.bench.cluster import Cluster
 from leaf_fer.bench.folder import CellFolder, write_records
 from leaf_fer.bench.scheduler import Scheduler, Task, Words
 from leaf_fer.data.sources import locate
@@ -36,7 +37,6 @@ def main(command: argparse.Namespace, words: Words = train) -> int:
     seeds = grid.seeds(command.seeds) if command.seeds else recipe.seeds
     cells = grid.select(grid.expand(recipe, seeds), command.only)
     places = grid.places(cells, command.data)
-    slots = _slots(command)
     for spec in places.values():
         locate(spec)
     out = Path(command.out or f"runs/{recipe.file.stem}")
@@ -50,31 +50,44 @@ def main(command: argparse.Namespace, words: Words = train) -> int:
     for task in tasks if command.retry else ():
         task.folder.failure.unlink(missing_ok=True)
     board = Board(sys.stderr)
-    board.say(f"{recipe.title}: {len(tasks)} cells, {len(slots)} at a time, in {out}")
-    return _run(tasks, slots, words, out, board)
+    return _run(command, tasks, words, out, board, f"{recipe.title}: {len(tasks)} cells")
 
 
 def _run(
-    tasks: Sequence[Task], slots: Sequence[devices.Slot], words: Words, out: Path, board: Board
+    command: argparse.Namespace,
+    tasks: Sequence[Task],
+    words: Words,
+    out: Path,
+    board: Board,
+    title: str,
 ) -> int:
     """Run the tasks; return the exit status."""
 
     def tell() -> None:
         write_records(out / "cells", out / "records.jsonl")
 
+    engine: Scheduler | Cluster
+    if command.engine == "ray":
+        board.say(f"{title}, on a Ray cluster, in {out}")
+        per_gpu = command.jobs_per_device or 1
+        cores = command.cores_per_cell
+        engine = Cluster(tasks, words, board, tell, cores=cores, per_gpu=per_gpu)
+    else:
+        slots = _slots(command)
+        board.say(f"{title}, {len(slots)} at a time, in {out}")
+        engine = Scheduler(tasks, slots, words, board, tell)
     (out / "cells").mkdir(parents=True, exist_ok=True)
-    scheduler = Scheduler(tasks, slots, words, board, tell)
     with stopping() as stop:
-        scheduler.go(stop)
+        engine.go(stop)
     tell()
-    left = len(scheduler.waiting) + len(scheduler.stopped)
-    for task in scheduler.failed:
+    left = len(engine.waiting) + len(engine.stopped)
+    for task in engine.failed:
         print(f"failed: {task.cell.name}: {task.folder.reason()}")
     print(
-        f"{len(scheduler.done)} of {len(tasks)} cells finished, {len(scheduler.failed)} failed, "
+        f"{len(engine.done)} of {len(tasks)} cells finished, {len(engine.failed)} failed, "
         f"{left} to do: {out}"
     )
-    return 130 if left else 1 if scheduler.failed else 0
+    return 130 if left else 1 if engine.failed else 0
 
 
 def listing(tasks: Sequence[Task]) -> list[str]:
