@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -66,15 +67,24 @@ class Method:
         return (3 * labeled + forward + 3 * backward) / 3
 
 
-@cache
 def methods() -> dict[str, Method]:
-    """All methods by key, in the order of the table."""
-    table = _parse("leaf_fer.algorithms.__init__")
+    """All semi-supervised methods by key, in the order of the table."""
+    return _table("leaf_fer.algorithms.__init__", "ALGORITHMS")
+
+
+def pretraining() -> dict[str, Method]:
+    """All ways to train an encoder without labels."""
+    return _table("leaf_fer.pretraining.__init__", "PRETRAINING")
+
+
+@cache
+def _table(module: str, variable: str) -> dict[str, Method]:
+    table = _parse(module)
     source = _imports(table)
     (names,) = (
         node.value
         for node in table.body
-        if isinstance(node, ast.AnnAssign) and getattr(node.target, "id", "") == "ALGORITHMS"
+        if isinstance(node, ast.AnnAssign) and getattr(node.target, "id", "") == variable
     )
     assert isinstance(names, ast.Dict)
     found = {}
@@ -85,15 +95,19 @@ def methods() -> dict[str, Method]:
     return found
 
 
-def method(key: str) -> Method:
+def method(key: str, among: Callable[[], dict[str, Method]] = methods) -> Method:
     """Look a method up.
+
+    Args:
+        key: its name.
+        among: the table that it is in.
 
     Raises:
         UserError: there is none of this name; says which there are.
     """
-    if key not in methods():
-        raise UserError(f"--method {key}: unknown method; {suggestion(key, methods())}")
-    return methods()[key]
+    if key not in among():
+        raise UserError(f"--method {key}: unknown method; {suggestion(key, among())}")
+    return among()[key]
 
 
 @cache
