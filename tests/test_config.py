@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,7 @@ from leaf_fer.config import (
     SETTINGS,
     Config,
     Settings,
+    beginning,
     budget,
     configure,
     options_of,
@@ -93,6 +95,23 @@ class TestBudget:
     def test_anything_else_is_refused_before_data_is_read(self, text):
         with pytest.raises(UserError, match=f"--labels {text}: expected a whole number >= 1, or"):
             budget(text)
+
+
+class TestBeginning:
+    def test_none_a_name_and_a_path_are_told_apart(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        assert configure().settings.init is None
+        assert beginning(configure({"init": "none"}).settings.init) is None
+        assert beginning("resnet18.a1_in1k") == "resnet18.a1_in1k"
+        (tmp_path / "resnet18").mkdir()
+        assert beginning("resnet18") == Path("resnet18")
+        assert beginning("timm:resnet18") == "resnet18"
+
+    @pytest.mark.parametrize("text", ["no/where", "x.pth", "x.safetensors", "/no", "./resnet18"])
+    def test_a_path_to_nothing_is_refused(self, text, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(UserError, match=f"--init {text}: no such file or folder"):
+            beginning(text)
 
 
 class TestYAML:

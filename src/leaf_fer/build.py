@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
@@ -15,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from leaf_fer import processes
 from leaf_fer.algorithm import Algorithm
 from leaf_fer.algorithms import ALGORITHMS
-from leaf_fer.config import Config, Settings, budget
+from leaf_fer.config import Config, Settings, beginning, budget
 from leaf_fer.data import split as splits
 from leaf_fer.data.saved import with_classes
 from leaf_fer.data.sources import read_faces
@@ -23,11 +24,19 @@ from leaf_fer.data.split import Split
 from leaf_fer.data.store import Store, prepare
 from leaf_fer.data.stream import seed_of
 from leaf_fer.data.table import FaceTable
-from leaf_fer.data.views import Batches, Images
+from leaf_fer.data.views import MEAN, STD, Batches, Images
 from leaf_fer.engine.loop import State
-from leaf_fer.errors import UserError
+from leaf_fer.errors import UserError, say
 from leaf_fer.memory import Average
-from leaf_fer.models import Architecture, Classifier, build_classifier
+from leaf_fer.models import (
+    Architecture,
+    Classifier,
+    Start,
+    build_classifier,
+    fill,
+    pretrained,
+    read_start,
+)
 from leaf_fer.types import Problem
 
 if TYPE_CHECKING:
@@ -146,17 +155,48 @@ def computes_bfloat16(device: str) -> bool:
     return any(getattr(torch.cpu, name, lambda: False)() for name in probes)
 
 
-def build_state(config: Config, data: Data, device: torch.device) -> State:
-    """Network, method, average and optimizer of a run, as they are before the first step."""
+def find_start(settings: Settings) -> Start | None:
+    """The weights that the encoder of a run begins from; None for random ones.
+
+    Raises:
+        UserError: they cannot be read or had.
+    """
+    given = beginning(settings.init)
+    if isinstance(given, str):
+        return pretrained(given, settings.image_size)
+    return None if given is None else read_start(given)
+
+
+def build_state(
+    config: Config,
+    data: Data,
+    device: torch.device,
+    start: Start | None = None,
+    methods: Mapping[str, type[Algorithm]] = ALGORITHMS,
+) -> State:
+    """Network, method, average and optimizer of a run, as they are before the first step.
+
+    Args:
+        config: of the run.
+        data: of the run.
+        device: where the network is wanted.
+        start: weights of the encoder; everything else has the random weights of the run's seed.
+        methods: by name.
+
+    Raises:
+        UserError: the weights are not those of the encoder; an option of the method is not usable.
+    """
     settings, split = config.settings, data.split
     classes = len(data.table.classes)
     torch.manual_seed(seed_of(settings.seed, "weights"))
     model: Classifier = build_classifier(architecture(settings, classes))
+    if start is not None:
+        _begin_from(start, model, settings.backbone)
     model = laid_out(model, settings).to(device)
     counts = torch.from_numpy(np.bincount(split.targets, minlength=classes)).float()
     problem = Problem(classes, len(split.labeled), len(split.unlabeled), counts / counts.sum())
     try:
-        algorithm = ALGORITHMS[settings.method](problem, model, **config.options).to(device)
+        algorithm = methods[settings.method](problem, model, **config.options).to(device)
     except ValueError as error:
         raise UserError(f"--method {settings.method}: {error}") from error
     average = Average(model, settings.ema)
@@ -181,6 +221,14 @@ def build_state(config: Config, data: Data, device: torch.device) -> State:
         for parameter in trained:
             optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
     return State(model, algorithm, average, optimizer)
+
+
+def _begin_from(start: Start, model: Classifier, backbone: str) -> None:
+    for note in fill(model.backbone, start, backbone):
+        say(note)
+    if (start.mean, start.std) not in (((), ()), (MEAN, STD)):
+        say(f"it was trained on images normalized with mean {start.mean}, deviation {start.std};")
+        say(f"here it is {MEAN}, {STD}")
 
 
 def laid_out(model: Classifier, settings: Settings) -> Classifier:

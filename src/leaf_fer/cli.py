@@ -8,7 +8,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from leaf_fer.config import SETTINGS, Config, budget, configure, read_yaml, write_yaml
+from leaf_fer.config import (
+    SETTINGS,
+    Config,
+    beginning,
+    budget,
+    configure,
+    configure_pretraining,
+    read_yaml,
+    write_yaml,
+)
 from leaf_fer.errors import UserError, speaker
 from leaf_fer.parser import build_parser, plain, shown
 from leaf_fer.registry import Method, method, methods
@@ -54,27 +63,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run_train(command: argparse.Namespace) -> int:
-    """``leaf train``."""
+    """``leaf train`` and ``leaf pretrain``."""
     own = ("command", "parser", "debug", "data", "config", "print_config", "out", "resume")
     given = {k: v for k, v in vars(command).items() if k not in own}
     if command.data is not None:
         given["data"] = command.data
     sources = [read_yaml(command.config)] if command.config else []
-    config = configure(*sources, given)
+    alone = command.command == "pretrain"
+    config = (configure_pretraining if alone else configure)(*sources, given)
     if command.print_config:
         print(write_yaml(config), end="")
         return 0
     if command.resume and command.out is None:
         raise UserError("--resume: expected --out RUN, the run to go on with")
     if not config.settings.data and not command.resume:
-        raise UserError("DATA is missing; see leaf train --help")
+        raise UserError(f"DATA is missing; see leaf {command.command} --help")
     out = Path(command.out) if command.out else default_out(config)
     if not command.resume:  # a run that goes on has a split of its own
         find_data(config.settings.data)
         budget(config.settings.labels)
+        beginning(config.settings.init)
     from leaf_fer import commands
 
-    return commands.train(config, out, resume=command.resume, given=given)
+    work = commands.pretrain if alone else commands.train
+    return work(config, out, resume=command.resume, given=given)
 
 
 def default_out(config: Config) -> Path:
@@ -214,16 +226,39 @@ def run_bench(command: argparse.Namespace) -> int:
         from leaf_fer.bench import speed
 
         return speed.main(command)
+    if command.part == "table":
+        from leaf_fer.bench import table
+
+        return table.main(command)
+    if command.part == "plot":
+        from leaf_fer.bench import plot
+
+        return plot.main(command)
     from leaf_fer.bench import run
 
     return run.main(command)
 
 
+def run_weights(command: argparse.Namespace) -> int:
+    """``leaf weights``."""
+    for path in filter(None, (command.file, command.faces)):
+        if not Path(path).exists():
+            raise UserError(f"{path}: no such file or folder")
+    if (Path(command.out) / "weights.json").exists():
+        raise UserError(f"--out {command.out}: already holds weights; choose another folder")
+    from leaf_fer import commands
+
+    faces = Path(command.faces) if command.faces else None
+    return commands.import_weights(Path(command.file), Path(command.out), faces=faces)
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "train": run_train,
+    "pretrain": run_train,
     "evaluate": run_evaluate,
     "predict": run_predict,
     "data": run_data,
+    "weights": run_weights,
     "methods": run_methods,
     "env": run_env,
     "bench": run_bench,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import platform
 import sys
@@ -11,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,36 +20,64 @@ from tqdm import tqdm
 
 from leaf_fer.build import computes_bfloat16
 from leaf_fer.config import Config, read_yaml
+from leaf_fer.data import synthetic
+from leaf_fer.data.augment import normalize
+from leaf_fer.data.decode import UnreadableImage, decode, resize
 from leaf_fer.data.names import canonical
 from leaf_fer.data.sources import read_faces
 from leaf_fer.data.store import default_cache, prepare
 from leaf_fer.data.table import PARTS, UNKNOWN
-from leaf_fer.data.views import Images
+from leaf_fer.data.views import MEAN, STD, Images
 from leaf_fer.engine.evaluate import evaluate as class_scores
 from leaf_fer.engine.loop import Interrupted
 from leaf_fer.errors import UserError, process, say
 from leaf_fer.metrics import summarize
+from leaf_fer.models import save_start
+from leaf_fer.models.mobilenet import MobileNetV1, load_folded
+from leaf_fer.models.tfjs import layers, read_graph
 from leaf_fer.predict import Prediction, find_images, load
+
+if TYPE_CHECKING:
+    from leaf_fer.run import Run
 
 
 def train(config: Config, out: Path, *, resume: bool, given: Mapping[str, Any]) -> int:
     """Train; print the result."""
+    from leaf_fer.run import Run
+
+    status, result = _execute(config, out, Run, "train", resume, given)
+    if result:
+        print(report(result))
+        print(f"run folder: {out}")
+    return status
+
+
+def pretrain(config: Config, out: Path, *, resume: bool, given: Mapping[str, Any]) -> int:
+    """Train an encoder; print how to use it."""
+    from leaf_fer.pretrain import Pretraining
+
+    status, result = _execute(config, out, Pretraining, "pretrain", resume, given)
+    if result:
+        print(f"{out}: start from it with --backbone {config.settings.backbone} --init {out}")
+    return status
+
+
+def _execute(
+    config: Config, out: Path, kind: type[Run], command: str, resume: bool, given: Mapping[str, Any]
+) -> tuple[int, dict[str, Any]]:
+    """Run to the end; return the exit status and, in the process that speaks, the result."""
     from leaf_fer.run import execute
 
     if resume and (out / "config.yaml").exists():
         _check_same(read_yaml(str(out / "config.yaml")), config, given)
     try:
-        result = execute(config, out, resume=resume)
+        result = execute(config, out, resume=resume, kind=kind)
     except Interrupted as reason:
         if process():
-            return 0  # or the launcher takes it for a failure
-        say(f"{reason}; go on with: leaf train --resume --out {out}")
-        return 130
-    if process():
-        return 0
-    print(report(result))
-    print(f"run folder: {out}")
-    return 0
+            return 0, {}  # or the launcher takes it for a failure
+        say(f"{reason}; go on with: leaf {command} --resume --out {out}")
+        return 130, {}
+    return 0, {} if process() else result
 
 
 def _check_same(saved: Mapping[str, Any], config: Config, given: Mapping[str, Any]) -> None:
@@ -226,6 +255,62 @@ def data(
         contact_sheet(faces, sheet)
         print(f"sheet of faces: {sheet}")
     return 0
+
+
+def import_weights(file: Path, out: Path, *, faces: Path | None) -> int:
+    """Turn a graph model of TensorFlow.js into starting weights; print what was written.
+
+    Args:
+        file: the graph, with its weight files beside it.
+        out: the folder to write.
+        faces: image files to calibrate batch normalization with; None draws some.
+    """
+    graph = read_graph(file)
+    network, images = MobileNetV1(), calibration_faces(faces)
+    try:
+        load_folded(network, layers(graph), images)
+    except ValueError as error:
+        raise UserError(f"{file}: not MobileNet-V1: {error}") from None
+    made_from = f" from {graph.source}" if graph.source else ""
+    save_start(
+        out,
+        network,
+        "mobilenetv1_vggface2",
+        origin=f"{file.name}{made_from}, weights with SHA-256 {graph.sha256}",
+        license=graph.license,
+        mean=MEAN,
+        std=STD,
+    )
+    print(f"{out}: start from it with --backbone mobilenetv1_vggface2 --init {out}")
+    return 0
+
+
+def calibration_faces(folder: Path | None, count: int = 64, size: int = 224) -> torch.Tensor:
+    """Faces, normalized as in training: (N, 3, size, size) float32, N <= ``count``.
+
+    Args:
+        folder: image files, of which every N/64th is taken; None draws faces, always the same.
+        count: how many at most.
+        size: side in pixels.
+
+    Raises:
+        UserError: no image can be read.
+    """
+    if folder is None:
+        pixels = synthetic.render(0, np.arange(count), size)
+    else:
+        files = list(find_images([folder]))
+        chosen = files[:: math.ceil(len(files) / count)]
+        read = []
+        for path in chosen:
+            try:
+                read.append(resize(decode(Path(path)), size))
+            except UnreadableImage as error:
+                say(f"leaf: {path} {error}")
+        if not read:
+            raise UserError(f"--faces {folder}: none of {len(chosen)} images can be read")
+        pixels = np.stack(read)
+    return normalize(torch.from_numpy(pixels).permute(0, 3, 1, 2), MEAN, STD)
 
 
 def env() -> int:

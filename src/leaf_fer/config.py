@@ -10,7 +10,7 @@ from typing import Any, Literal
 from leaf_fer.errors import UserError
 from leaf_fer.options import Option, of_dataclass, resolve
 from leaf_fer.ranges import Count, Fraction, Natural, NonNegative, Positive, ProperFraction
-from leaf_fer.registry import method
+from leaf_fer.registry import method, pretraining
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,9 @@ class Settings:
         keep_duplicates: leave training images in that are also in the test or validation part.
         seed: seed of weights, batches, augmentation and dropout.
         image_size: side of the square images in pixels.
-        backbone: name of a timm model, or conv4, trained from random weights.
+        backbone: name of a timm model, conv4, or mobilenetv1_vggface2.
+        init: weights that the backbone starts from: a file or folder, or the name of a timm model;
+            none draws them.
         eaf: levels that get an EAF: semantic, instance, both with a comma, or none.
         num_experts: experts of an EAF.
         top_k: experts that a gate keeps; none means 2, or 1 where there is only one.
@@ -84,6 +86,7 @@ class Settings:
     seed: Natural = 0
     image_size: Count = 112
     backbone: str = "resnet18"
+    init: str | None = None
     eaf: str = "none"
     num_experts: Count = 4
     top_k: Count | None = None
@@ -124,6 +127,19 @@ class Settings:
 
 SETTINGS: list[Option] = of_dataclass(Settings)
 
+PRETRAINING_METHOD = "simclr"
+
+PRETRAINING_SETTINGS = (
+    *("data", "method", "keep_duplicates", "seed", "image_size", "backbone", "init", "batch_size"),
+    *("epochs", "steps", "epoch_steps", "optimizer", "lr", "weight_decay", "sgd_momentum"),
+    *("schedule", "warmup", "ema", "precision", "device", "devices", "compile", "channels_last"),
+    *("fused", "prefetch", "resident", "cache", "workers"),
+)
+"""What ``leaf pretrain`` takes of the options of ``leaf train``."""
+
+WEIGHTS = (".bin", ".json", ".pt", ".pth", ".safetensors")
+"""Endings of files, never of a model of timm."""
+
 
 @dataclass(frozen=True)
 class Config:
@@ -159,6 +175,24 @@ def budget(text: str | None) -> int | Path | None:
     return Path(text)
 
 
+def beginning(text: str | None) -> str | Path | None:
+    """What ``--init`` means: random weights, the name of a timm model, or a file or folder.
+
+    What is there wins over what timm knows; ``timm:NAME`` is always a name.
+
+    Raises:
+        UserError: a path to nothing.
+    """
+    if text is None:
+        return None
+    path, name = Path(text), text.removeprefix("timm:")
+    if name != text or not (path.exists() or path.name != text or path.suffix in WEIGHTS):
+        return name
+    if not path.exists():
+        raise UserError(f"--init {text}: no such file or folder")
+    return path
+
+
 def options_of(key: str) -> list[Option]:
     """All options of a run with the method ``key``, the method's own last.
 
@@ -188,6 +222,31 @@ def configure(*sources: Mapping[str, Any]) -> Config:
             f"--top-k {settings.top_k}: expected at most --num-experts {settings.num_experts}"
         )
     return Config(settings, own)
+
+
+def pretraining_options(key: str) -> list[Option]:
+    """All options of a run of ``leaf pretrain`` with the method ``key``.
+
+    Raises:
+        UserError: there is no such method.
+    """
+    own = method(key, pretraining).options
+    return [option for option in SETTINGS if option.name in PRETRAINING_SETTINGS] + own
+
+
+def configure_pretraining(*sources: Mapping[str, Any]) -> Config:
+    """Resolve a configuration of ``leaf pretrain``: defaults, then the sources, later ones winning.
+
+    Raises:
+        UserError: an unknown name or a value that is not allowed.
+    """
+    chosen = next((s["method"] for s in reversed(sources) if "method" in s), PRETRAINING_METHOD)
+    own = method(str(chosen), pretraining).options
+    values = resolve(pretraining_options(str(chosen)), {"method": str(chosen)}, *sources)
+    return Config(
+        Settings(**{k: v for k, v in values.items() if k in PRETRAINING_SETTINGS}),
+        {option.name: values[option.name] for option in own},
+    )
 
 
 def read_yaml(path: str) -> dict[str, Any]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from leaf_fer import __version__
 from leaf_fer.bench import arguments
-from leaf_fer.config import options_of, read_yaml
+from leaf_fer.config import PRETRAINING_METHOD, options_of, pretraining_options, read_yaml
 from leaf_fer.options import Option, suggestion
-from leaf_fer.registry import method
+from leaf_fer.registry import Method, method, methods, pretraining
 
 DATA_HELP = """\
 DATA is one of
@@ -84,7 +84,16 @@ def build_parser(words: Sequence[str]) -> Parser:
         usage="leaf train DATA [--method METHOD] [--labels N|FILE] [--out RUN] [options]",
         epilog=DATA_HELP,
     )
-    _add_train(train, words if "train" in words[:1] else [])
+    said = words if "train" in words[:1] else []
+    _add_train(train, said, "leaf", methods, options_of)
+    pretrain = add(
+        "pretrain",
+        "train an encoder on faces without labels, for --init",
+        usage="leaf pretrain DATA [--method METHOD] [--out RUN] [options]",
+        epilog=DATA_HELP,
+    )
+    said = words if "pretrain" in words[:1] else []
+    _add_train(pretrain, said, PRETRAINING_METHOD, pretraining, pretraining_options)
 
     evaluate = add("evaluate", "measure a trained model on data", epilog=DATA_HELP)
     evaluate.add_argument("model", metavar="RUN|MODEL", help="a run folder or a model folder")
@@ -107,6 +116,17 @@ def build_parser(words: Sequence[str]) -> Parser:
     data.add_argument("--cache", help="folder of the decoded images")
     data.add_argument("--workers", default="none", help="processes that decode images")
 
+    weights = add("weights", "make starting weights for --init of what other programs have")
+    parts = weights.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    text = "turn a MobileNet-V1 of TensorFlow.js into weights of mobilenetv1_vggface2"
+    part = parts.add_parser("import", help=text, description=text)
+    part.set_defaults(parser=part)
+    part.add_argument("file", metavar="FILE.json", help="its graph, with the .bin files beside it")
+    part.add_argument("--out", metavar="FOLDER", required=True, help="the folder to write")
+    part.add_argument(
+        "--faces", metavar="FOLDER", help="faces to take statistics of (drawn ones if not given)"
+    )
+
     listing = add("methods", "list the methods, or explain one and its options")
     listing.add_argument("method", nargs="?", metavar="METHOD", help="a name from the list")
     add("env", "show versions, device and folders: for bug reports")
@@ -116,6 +136,8 @@ def build_parser(words: Sequence[str]) -> Parser:
     for name, text, fill in (
         ("speed", "time a training step and its parts", arguments.add_speed),
         ("run", "run the missing cells of a grid", arguments.add_run),
+        ("table", "compare what runs have found, also with the paper", arguments.add_table),
+        ("plot", "draw what runs have found", arguments.add_plot),
     ):
         part = parts.add_parser(name, help=text, description=text)
         part.set_defaults(part=name, parser=part)
@@ -129,7 +151,13 @@ def _add_common(parser: Parser) -> None:
     parser.add_argument("--precision", default="auto", help="auto, float32 or bfloat16")
 
 
-def _add_train(parser: Parser, words: Sequence[str]) -> None:
+def _add_train(
+    parser: Parser,
+    words: Sequence[str],
+    default: str,
+    among: Callable[[], dict[str, Method]],
+    options: Callable[[str], list[Option]],
+) -> None:
     parser.add_argument("data", metavar="DATA", nargs="?", help="see below")
     parser.add_argument("--config", metavar="FILE", help="YAML file of options; flags win over it")
     parser.add_argument(
@@ -145,13 +173,14 @@ def _add_train(parser: Parser, words: Sequence[str]) -> None:
     except argparse.ArgumentError:  # the real parser will say it
         known = argparse.Namespace(method=None, config=None)
     chosen = known.method or (read_yaml(known.config).get("method") if known.config else None)
-    key = str(chosen or "leaf")
-    entry = method(key)
+    key = str(chosen or default)
+    entry = method(key, among)
     titles = dict(GROUPS)
     if entry.options:
-        titles[entry.options[0].name] = f"{key} (other methods: leaf train --method METHOD --help)"
+        command = parser.get_default("command")
+        titles[entry.options[0].name] = f"{key} (other methods: leaf {command} --method M --help)"
     group: Any = parser
-    for option in options_of(key):
+    for option in options(key):
         if option.name in titles:
             group = parser.add_argument_group(titles[option.name])
         if option.name != "data":

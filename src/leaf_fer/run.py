@@ -9,13 +9,15 @@ import platform
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
 from torch import nn
 
 from leaf_fer import __version__, processes
+from leaf_fer.algorithm import Algorithm
+from leaf_fer.algorithms import ALGORITHMS
 from leaf_fer.build import (
     Data,
     accelerate,
@@ -23,6 +25,7 @@ from leaf_fer.build import (
     build_batches,
     build_images,
     build_state,
+    find_start,
     laid_out,
     open_data,
 )
@@ -38,10 +41,14 @@ from leaf_fer.engine.signals import stopping
 from leaf_fer.errors import UserError, say
 from leaf_fer.files import write_atomically, write_json
 from leaf_fer.metrics import summarize
-from leaf_fer.models import Card, Classifier, load_model, save_model
+from leaf_fer.models import Card, Classifier, Start, load_model, save_model
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+
+
+INIT = "init.json"
+"""In a run folder: origin and SHA-256 of the starting weights."""
 
 
 def train(data: str | Path, *, out: str | Path, **options: Any) -> dict[str, Any]:
@@ -61,13 +68,16 @@ def train(data: str | Path, *, out: str | Path, **options: Any) -> dict[str, Any
     return execute(configure({"data": str(data), **options}), Path(out))
 
 
-def execute(config: Config, out: Path, *, resume: bool = False) -> dict[str, Any]:
+def execute(
+    config: Config, out: Path, *, resume: bool = False, kind: type[Run] | None = None
+) -> dict[str, Any]:
     """Train, evaluate and write a run folder.
 
     Args:
         config: what to do; ignored when ``resume`` continues a run that has one of its own.
         out: the run folder, made if it is not there.
         resume: go on with the run in ``out``.
+        kind: what is trained, and what comes of it; by default a classifier.
 
     Returns:
         What ``metrics.json`` holds.
@@ -77,6 +87,7 @@ def execute(config: Config, out: Path, *, resume: bool = False) -> dict[str, Any
         Interrupted: the process was asked to stop (SIGINT, SIGTERM); the run can be resumed.
         Diverged: a loss is not finite.
     """
+    kind = kind or Run
     folder = RunFolder(out)
     if folder.finished and resume:
         say(f"{out} is finished: nothing to do")
@@ -86,11 +97,11 @@ def execute(config: Config, out: Path, *, resume: bool = False) -> dict[str, Any
     if resume and not folder.started:
         raise UserError(f"--resume: {out} holds no run")
     if resume:
-        config = configure(read_yaml(str(folder.config)))
+        config = kind.configured(read_yaml(str(folder.config)))
     fabric = accelerate(config.settings)
     try:
         with _alone(folder), _quiet():
-            return _Run(config, folder, fabric).go()
+            return kind(config, folder, fabric).go()
     except RuntimeError as error:
         if processes.world() == 1 or not any(word in str(error) for word in ("gloo", "NCCL")):
             raise
@@ -134,15 +145,18 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-class _Run:
+class Run:
     """The parts of a run while it goes on."""
+
+    methods: ClassVar[Mapping[str, type[Algorithm]]] = ALGORITHMS
 
     def __init__(self, config: Config, folder: RunFolder, fabric: Fabric) -> None:
         self.config = config
         self.folder = folder
         settings = config.settings
         saved = folder.split if folder.started else None
-        self.data = open_data(settings, saved)
+        self.opened = open_data(settings, saved)
+        self.data = self.used(self.opened)
         if settings.select == "best-on-validation" and not len(self.data.split.validation):
             raise UserError(
                 "--select best-on-validation: there are no labeled validation images; "
@@ -150,7 +164,8 @@ class _Run:
             )
         self.fabric = fabric
         self.device = fabric.device
-        self.state: State = build_state(config, self.data, self.device)
+        self.init, start = _start(config, folder)
+        self.state: State = build_state(config, self.data, self.device, start, self.methods)
         self.images: Images = build_images(settings, self.data, self.device)
         self.batches: Batches = build_batches(config, self.data, self.images, self.state.algorithm)
         self.total, self.epoch = lengths(config, self.data)
@@ -158,9 +173,22 @@ class _Run:
         self.autocast = str(self.fabric._precision.precision) == "bf16-mixed"
         self._begin()
 
+    @staticmethod
+    def configured(values: Mapping[str, Any]) -> Config:
+        """The configuration that a run folder holds."""
+        return configure(values)
+
+    def used(self, data: Data) -> Data:
+        """What is trained and measured on, of what is there."""
+        return data
+
+    def described(self) -> str:
+        """What the run has to work with."""
+        return describe(self.data, self.config, self.total)
+
     def _begin(self) -> None:
         """Write down what will be done, or find out where it stopped."""
-        folder, data = self.folder, self.data
+        folder = self.folder
         if folder.checkpoint.exists():
             facts = load_checkpoint(folder.checkpoint, self.state.modules(), self.state.optimizer)
             self.state.step = int(facts.pop("step"))
@@ -168,16 +196,18 @@ class _Run:
             say(f"resuming {folder.path} at step {self.state.step} of {self.total}")
         if self.first:
             self._write_down()
-        say(describe(data, self.config, self.total))
+        say(self.described())
         count = processes.world()
         where = self.device.type if count == 1 else f"{count} x {self.device.type}"
         say(f"computing on {where} in {'bfloat16' if self.autocast else 'float32'}")
 
     def _write_down(self) -> None:
-        folder, data = self.folder, self.data
+        folder, data = self.folder, self.opened
         folder.rewind(self.state.step if folder.checkpoint.exists() else -1)
         if not folder.started:
             splits.save(data.split, data.table, data.store.hashes, folder.split)
+            if self.init is not None:
+                write_json(folder.path / INIT, self.init)
             # Last: a folder with a configuration has all that is needed to go on.
             write_atomically(folder.config, write_yaml(self.config).encode())
 
@@ -255,6 +285,7 @@ class _Run:
         names = ("data", "method", "labels", "seed", "split_seed")
         facts = {name: getattr(settings, name) for name in names}
         facts.update(step=step, effective_labels=len(self.data.split.labeled), version=__version__)
+        facts["init"] = self.init
         built = architecture(settings, len(self.data.table.classes))
         save_model(path, model, Card(built, self.data.table.classes, MEAN, STD, facts))
 
@@ -278,6 +309,7 @@ class _Run:
             **found[chosen],
             **self._speed(),
             "device": hardware(self.device),
+            "init": self.init,
             "others": [value for key, value in found.items() if key != chosen],
         }
         if self.first:
@@ -316,6 +348,26 @@ class _Run:
             f"{', '.join(names[:4])}, ...; try a smaller --lr or --precision float32",
             step,
         )
+
+
+def _start(config: Config, folder: RunFolder) -> tuple[dict[str, str] | None, Start | None]:
+    """What is known of the starting weights of a run, and they, unless there is a checkpoint.
+
+    Raises:
+        UserError: they cannot be read, or are not those that the run was started with.
+    """
+    started, file = folder.started, folder.path / INIT  # in this order: the first process writes
+    known = json.loads(file.read_text()) if file.exists() else None
+    if folder.checkpoint.exists():
+        return known, None
+    start = find_start(config.settings)
+    facts = start.facts if start else None
+    if started and known != facts:
+        raise UserError(
+            f"--init {config.settings.init}: holds other weights than when the run was started "
+            f"(SHA-256 {known and known['sha256']})"
+        )
+    return facts, start
 
 
 def hardware(device: torch.device) -> str:

@@ -227,3 +227,11 @@ def test_leaf_train_computes_a_cell(tmp_path, monkeypatch, capsys):
     assert 0 <= record["metrics"]["balanced_accuracy"] <= 1
     assert "computing on" in (out / "cells" / record["cell"] / "log.txt").read_text()
     assert "1 of 1 cells finished" in capsys.readouterr().out
+
+
+def test_records_name_starting_weights_but_not_where_they_are(experiment):
+    with (experiment.folder / "r.yaml").open("a") as recipe:
+        recipe.write("rows: [{init: /somewhere/weights.pth}]\n")
+    assert experiment.run("--only", "method=leaf")[0] == 0
+    (record,) = read_records(experiment.out)
+    assert record["config"]["init"] == "weights.pth"

@@ -7,6 +7,12 @@ import argparse
 SWITCHES = ("channels_last", "compile", "fused", "prefetch")
 """Settings that are on or off and change the speed alone."""
 
+FIGURES = (
+    *("labels", "features", "experts", "eaf"),
+    *("usage", "pseudo", "reliability", "confusion"),
+)
+"""What ``leaf bench plot`` can draw."""
+
 
 def add_speed(parser: argparse.ArgumentParser) -> None:
     """Options of ``leaf bench speed``."""
@@ -115,4 +121,57 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--cores-per-cell", metavar="N", type=count, default=1, help="with --engine ray (1)"
+    )
+
+
+def add_table(parser: argparse.ArgumentParser) -> None:
+    """Options of ``leaf bench table``."""
+    add = parser.add_argument
+    add("folders", metavar="DIR", nargs="+", help="folders that leaf bench run has written")
+    add("--format", choices=("markdown", "latex", "csv", "html"), default="markdown")
+    add("--metric", choices=("balanced", "overall"), default="balanced", help="accuracy (balanced)")
+    add(
+        "--selection",
+        choices=("last", "best", "both"),
+        default="both",
+        help="weights of the last step, of the step that was best on validation, or both (both)",
+    )
+    add(
+        "--only",
+        metavar="OPTION=VALUE[,VALUE]",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="take the cells that have these options",
+    )
+    add("--out", metavar="FILE", help="write there instead of printing")
+
+
+def add_plot(parser: argparse.ArgumentParser) -> None:
+    """Options of ``leaf bench plot``."""
+    add = parser.add_argument
+    add("kind", metavar="KIND", choices=FIGURES, help="one of " + ", ".join(FIGURES))
+    add("folders", metavar="DIR", nargs="+", help="folders that leaf bench run has written")
+    add("--out", metavar="FILE", help="FILE.svg, FILE.png, or a name for both (KIND)")
+    add("--theme", choices=("light", "dark", "both"), default="light", help="page (light)")
+    add(
+        "--metric",
+        choices=("balanced", "overall"),
+        default="balanced",
+        help="accuracy in the figure eaf (balanced)",
+    )
+    add(
+        "--selection",
+        choices=("last", "best"),
+        default="last",
+        help="weights of the last step, or of the step that was best on validation (last)",
+    )
+    add("--faces", type=count, default=100, metavar="N", help="of a class in features (100)")
+    add(
+        "--only",
+        metavar="OPTION=VALUE[,VALUE]",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="take the cells that have these options",
     )

@@ -141,6 +141,8 @@ def _record(folder: Path) -> str:
     config = read_yaml(str(cell.config))
     config["data"] = facts.pop("data")  # a path says nothing to anybody else
     config.pop("cache", None)
+    if config.get("init"):  # metrics have its SHA-256
+        config["init"] = Path(config["init"]).name
     line = {"cell": folder.name, **facts, "config": config, "metrics": cell.result()}
     return json.dumps(line) + "\n"
 

@@ -5,6 +5,8 @@ from leaf_fer.models.attachment import EAFHead, attach_eaf
 from leaf_fer.models.classifier import Classifier
 from leaf_fer.models.eaf import EAF
 from leaf_fer.models.forward import frozen_statistics, guess, single_precision, together
+from leaf_fer.models.reading import pretrained, read_start
+from leaf_fer.models.starting import Start, fill, save_start
 from leaf_fer.models.weights import Card, load_model, save_model
 
 __all__ = [
@@ -13,12 +15,17 @@ __all__ = [
     "Card",
     "Classifier",
     "EAFHead",
+    "Start",
     "attach_eaf",
     "build_classifier",
+    "fill",
     "frozen_statistics",
     "guess",
     "load_model",
+    "pretrained",
+    "read_start",
     "save_model",
+    "save_start",
     "single_precision",
     "together",
 ]

@@ -17,7 +17,7 @@ class Architecture:
     """The parts of a :class:`~leaf_fer.models.Classifier`.
 
     Attributes:
-        backbone: name of a timm model, or ``conv4``.
+        backbone: name of a timm model, ``conv4`` or ``mobilenetv1_vggface2``.
         num_classes: C >= 2.
         image_size: side of the square input in pixels.
         dropout: probability in [0, 1) on the pooled features.

@@ -1,12 +1,16 @@
-"""Encoders: timm's, and one that is small enough to learn from few small images."""
+"""Encoders: timm's, and two of our own."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import timm
 import torch
 from torch import Tensor, nn
 
 from leaf_fer.errors import UserError
+from leaf_fer.models.mobilenet import MobileNetV1
 
 
 class Conv4(nn.Module):
@@ -34,11 +38,17 @@ class Conv4(nn.Module):
         return features
 
 
+OWN: dict[str, Callable[[], nn.Module]] = {
+    "conv4": Conv4,
+    "mobilenetv1_vggface2": MobileNetV1,
+}
+
+
 def create_backbone(name: str, image_size: int) -> tuple[nn.Module, int]:
     """Build an encoder without its classifier, with random weights.
 
     Args:
-        name: a model of timm, or ``conv4``.
+        name: a model of timm, or one of :data:`OWN`.
         image_size: side of the square images in pixels.
 
     Returns:
@@ -47,13 +57,13 @@ def create_backbone(name: str, image_size: int) -> tuple[nn.Module, int]:
     Raises:
         UserError: timm has no such model, or it does not take images of this size.
     """
-    if name != "conv4" and not timm.is_model(name):
+    if name not in OWN and not timm.is_model(name):
         close = timm.list_models(f"*{name.split('_')[0]}*")[:5] or timm.list_models("resnet*")[:5]
         raise UserError(
             f"--backbone {name}: timm has no such model; for example {', '.join(close)}"
         )
     try:
-        model = Conv4() if name == "conv4" else _create(name, image_size)
+        model = OWN[name]() if name in OWN else create_timm(name, image_size)
         with torch.no_grad():
             width = model.eval()(torch.zeros(1, 3, image_size, image_size)).shape[1]
     except (RuntimeError, AssertionError, ValueError) as error:
@@ -62,10 +72,11 @@ def create_backbone(name: str, image_size: int) -> tuple[nn.Module, int]:
     return model.train(), width
 
 
-def _create(name: str, image_size: int) -> nn.Module:
+def create_timm(name: str, image_size: int, *, pretrained: bool = False) -> nn.Module:
     """Build a timm model for images of a size, without its classifier."""
+    options: dict[str, Any] = {"pretrained": pretrained, "num_classes": 0}
     try:
-        model: nn.Module = timm.create_model(name, num_classes=0, img_size=image_size)
+        model: nn.Module = timm.create_model(name, img_size=image_size, **options)
     except TypeError:  # convolutional networks take any size and do not know the option
-        model = timm.create_model(name, num_classes=0)
+        model = timm.create_model(name, **options)
     return model

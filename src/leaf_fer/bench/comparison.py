@@ -1,0 +1,198 @@
+"""Records of runs side by side, and beside the paper's numbers. Imports no torch."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from statistics import mean, stdev
+
+from leaf_fer.bench.grid import PUBLISHED
+from leaf_fer.bench.records import Record, row_name
+from leaf_fer.registry import methods
+
+PAPER = Path(__file__).with_name("paper.csv")
+"""Numbers of the paper, in percent; a row has the name that records of it have."""
+
+LOWER, UPPER = "supervised", "supervised, all labels"
+"""Rows that say what labels alone give."""
+
+Column = tuple[str, str | None]
+"""A data set, and the labels of it; None: all."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What stands in one place of a table.
+
+    Attributes:
+        percents: accuracy of each run, in percent.
+        expected: runs that other places have.
+        states: how many runs of this place are ``failed`` and ``unfinished``.
+        paper: the paper's number, in percent; None where it has none.
+        commits: of the code that the runs are of.
+        rank: 1 for the best of its column, equals have the same; 0 if it is not compared.
+    """
+
+    percents: tuple[float, ...]
+    expected: int
+    states: Counter[str]
+    paper: float | None
+    commits: tuple[str, ...] = ()
+    rank: int = 0
+
+    @property
+    def mean(self) -> float | None:
+        """Mean over the runs; None if there are none."""
+        return mean(self.percents) if self.percents else None
+
+    @property
+    def deviation(self) -> float | None:
+        """Standard deviation, with n - 1; None of a single run."""
+        return stdev(self.percents) if len(self.percents) > 1 else None
+
+    @property
+    def difference(self) -> float | None:
+        """Mean minus the paper's number, in percentage points."""
+        return None if self.mean is None or self.paper is None else self.mean - self.paper
+
+    @property
+    def note(self) -> str:
+        """What is not there, or nothing.
+
+        Example:
+            >>> Entry((50.0, 51.0), 3, Counter(failed=1), None).note
+            '2 of 3 seeds, 1 failed'
+        """
+        if not self.percents:
+            return " and ".join(sorted(self.states)) or "missing"
+        if len(self.percents) >= self.expected:
+            return ""
+        words = [f"{count} {state}" for state, count in sorted(self.states.items())]
+        return ", ".join([f"{len(self.percents)} of {self.expected} seeds", *words])
+
+
+@dataclass(frozen=True)
+class Table:
+    """Accuracies by row and column.
+
+    Attributes:
+        metric: balanced or overall.
+        selection: which weights were tested, as records call it.
+        columns: in their order.
+        rows: in their order, each with an entry for every column.
+    """
+
+    metric: str
+    selection: str
+    columns: list[Column]
+    rows: dict[str, list[Entry]]
+
+
+def build(records: Sequence[Record], metric: str, selection: str) -> Table:
+    """Arrange records, finished or not, of one protocol.
+
+    Args:
+        records: in any order.
+        metric: balanced or overall.
+        selection: as records call it.
+    """
+    columns = _columns(records)
+    seeds = len({(record.seed, record.config["split_seed"]) for record in records})
+    places: dict[tuple[str, Column], list[Record]] = {}
+    for record in sorted(records, key=_order):
+        name, labels = _row(record), record.labels
+        for column in columns:
+            if column[0] == record.data and (name == UPPER or column[1] == labels):
+                places.setdefault((name, column), []).append(record)
+    rows = {
+        name: [
+            _entry(places.get((name, c), []), seeds, metric, selection, paper(name, c, metric))
+            for c in columns
+        ]
+        for name in dict.fromkeys(name for name, _ in places)
+    }
+    return Table(metric, selection, columns, _ranked(rows))
+
+
+@cache
+def _figures() -> dict[tuple[str, ...], float]:
+    with PAPER.open(encoding="utf-8", newline="") as file:
+        names = ("row", "data", "labels", "metric")
+        return {
+            tuple(line[name] for name in names): float(line["percent"])
+            for line in csv.DictReader(file)
+        }
+
+
+def paper(row: str, column: Column, metric: str) -> float | None:
+    """The paper's number in percent, or None.
+
+    Example:
+        >>> paper("leaf expert=linear", ("rafdb", "100"), "balanced")
+        56.01
+    """
+    data, labels = column
+    return _figures().get((row, data, labels or "", metric))
+
+
+def _row(record: Record) -> str:
+    name = row_name(record)
+    return UPPER if name == LOWER and record.labels is None else name
+
+
+def _columns(records: Sequence[Record]) -> list[Column]:
+    """Data sets as the paper has them, then others; budgets in their order, all labels last.
+
+    The upper bound is in all columns of its data set. Only without others it has one of its own.
+    """
+    found = {(record.data, record.labels) for record in records if _row(record) != UPPER}
+    there = {data for data, _ in found}
+    found |= {(record.data, None) for record in records if record.data not in there}
+
+    def order(column: Column) -> tuple[int, str, int, str]:
+        data, labels = column
+        place = PUBLISHED.index(data) if data in PUBLISHED else len(PUBLISHED)
+        budget = int(labels) if labels and labels.isdecimal() else 10**9
+        return place, data, budget, labels or "~"
+
+    return sorted(found, key=order)
+
+
+def _order(record: Record) -> tuple[int, int, str, int]:
+    """Lower bound, methods as ``leaf methods`` lists them, upper bound."""
+    name = _row(record)
+    bound = {LOWER: 0, UPPER: 2}.get(name, 1)
+    return bound, list(methods()).index(record.method), name, record.seed
+
+
+def _entry(
+    records: Sequence[Record], seeds: int, metric: str, selection: str, paper: float | None
+) -> Entry:
+    found = [record.metrics.get(selection, {}).get(f"{metric}_accuracy") for record in records]
+    percents = tuple(100 * value for value in found if value is not None)
+    states = Counter(record.state for record in records if record.state != "finished")
+    commits = tuple(sorted({record.commit for record in records if record.commit}))
+    return Entry(percents, seeds, states, paper, commits)
+
+
+def _ranked(rows: dict[str, list[Entry]]) -> dict[str, list[Entry]]:
+    """Rank each column by what is shown, two decimals; the upper bound does not compete."""
+    competing = [entries for name, entries in rows.items() if name != UPPER]
+    scores = [
+        sorted({round(e.mean, 2) for e in column if e.mean is not None}, reverse=True)
+        for column in zip(*competing, strict=True)
+    ]
+
+    def ranked(entry: Entry, ranks: list[float]) -> Entry:
+        if entry.mean is None:
+            return entry
+        return replace(entry, rank=1 + ranks.index(round(entry.mean, 2)))
+
+    return {
+        name: entries if name == UPPER else list(map(ranked, entries, scores))
+        for name, entries in rows.items()
+    }
