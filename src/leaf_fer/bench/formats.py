@@ -134,7 +134,7 @@ def _html_table(table: Table) -> str:
     )
     return (
         f'<h2>{escape(_title(table))}</h2>\n<div class="wide">\n<table>\n'
-        f"<thead>\n<tr><th></th>{spans}</tr>\n<tr><th></th>{heads}</tr>\n</thead>\n"
+        f'<thead>\n<tr><th rowspan="2"></th>{spans}</tr>\n<tr>{heads}</tr>\n</thead>\n'
         f"<tbody>\n{rows}\n</tbody>\n</table>\n</div>"
     )
 

@@ -46,11 +46,12 @@ def confusion_matrix(
     if counts.dtype.kind not in "iu" or counts.min() < 0 or not counts.any():
         raise ValueError(f"expected counts >= 0, not all 0, got {counts.dtype} from {counts.min()}")
     with plain_style():
-        names = _break([drawable(name) for name in classes])
-        save(_matrix(counts, names, drawable(title)).figure, path)
+        names = break_names([drawable(name) for name in classes])
+        save(draw(counts, names, drawable(title)).figure, path)
 
 
-def _matrix(counts: NDArray[np.integer[Any]], names: list[str], title: str) -> Page:
+def draw(counts: NDArray[np.integer[Any]], names: list[str], title: str) -> Page:
+    """The figure of :func:`confusion_matrix`; every name is one to three lines."""
     widths, heights = zip(*(extent(name, NAME) for name in names), strict=True)
     width = max(0.8, 2.8 / len(names), max(widths) + 0.16)
     height = max(0.52, 1.7 / len(names), max(heights) + 0.14)
@@ -80,7 +81,7 @@ def _matrix(counts: NDArray[np.integer[Any]], names: list[str], title: str) -> P
     return page
 
 
-def _break(names: list[str]) -> list[str]:
+def break_names(names: list[str]) -> list[str]:
     """Break long names into lines, but a word only if it is very long."""
     words = [extent(word, NAME)[0] for name in names for word in re.split("[ _/-]", name)]
     return [wrap(name, NAME, min(max(1.15, *words) + 0.05, 1.5)) for name in names]

@@ -23,10 +23,10 @@ Bars = dict[str, dict[str, list[float]]]
 
 
 def eaf(records: Sequence[Record], choice: Choice) -> Draw:
-    """Accuracy with and without EAF by the number of labels, a panel for each method.
+    """Accuracy with and without EAF by the number of labels, a panel for each method with both.
 
     Raises:
-        UserError: records do not compare, or do not have both.
+        UserError: records do not compare, or no method has both.
     """
     check_protocol(records)
     groups = grouped(
@@ -36,12 +36,16 @@ def eaf(records: Sequence[Record], choice: Choice) -> Draw:
     for (data, method, labels, levels), group in groups.items():
         bars = panels.setdefault((data, method), {}).setdefault(labels, {})
         bars[str(levels)] = percents(group, choice.metric, choice.selection)
-    found = sorted(
-        {str(record.config["eaf"]) for record in records}, key=lambda v: (v != "none", v)
-    )
-    if len(found) < 2 or found[0] != "none":
-        raise UserError(f"eaf: all runs have eaf {', '.join(found)}; expected none and another")
-    return partial(_draw, panels, found, choice.metric)
+    compared = {
+        key: bars
+        for key, bars in panels.items()
+        if any("none" in values and len(values) > 1 for values in bars.values())
+    }
+    if not compared:
+        raise UserError("eaf: no method was run both with --eaf none and with another")
+    there = {level for bars in compared.values() for values in bars.values() for level in values}
+    found = ["none", *sorted(there - {"none"})]
+    return partial(_draw, compared, found, choice.metric)
 
 
 def _draw(

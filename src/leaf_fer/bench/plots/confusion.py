@@ -42,7 +42,7 @@ def confusion(records: Sequence[Record], choice: Choice) -> Draw:
 
 
 def _draw(counts: NDArray[np.integer[Any]], classes: list[str], title: str, theme: Theme) -> Figure:
-    figure = matrix._matrix(counts, matrix._break(classes), drawable(title)).figure
+    figure = matrix.draw(counts, matrix.break_names(classes), drawable(title)).figure
     figure.set_facecolor(theme.page)
     colors = {INK: theme.ink, GRAY: theme.gray}  # in cells it is black, on a light ground
     for text in figure.findobj(Text):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from leaf_fer.bench.plots.choice import Choice, Draw, caption, check_panels, ordered
 from leaf_fer.bench.plots.runs import answers
-from leaf_fer.bench.plots.theme import NAME, Theme, dress, legend, page
+from leaf_fer.bench.plots.theme import Theme, dress, legend, page
 from leaf_fer.bench.records import Record
 from leaf_fer.metrics import calibration_error
 
@@ -41,9 +41,11 @@ def reliability(records: Sequence[Record], choice: Choice) -> Draw:
 
 
 def _draw(panels: Sequence[Sureness], theme: Theme) -> Figure:
-    figure, axes = page(theme, len(panels), 4, (3.3, 3.3))
+    figure, axes = page(theme, len(panels), 4, (3.3, 3.5))
     for panel, (title, confidence, right) in zip(axes, panels, strict=True):
-        dress(panel, theme, title, "confidence", "accuracy")
+        error = calibration_error(confidence, right, BINS)
+        facts = f"ECE {100 * error:.1f} %, accuracy {100 * right.mean():.1f} %"
+        dress(panel, theme, f"{title}\n{facts}", "confidence", "accuracy")
         _plot(panel, confidence, right, theme)
     handles = [Patch(facecolor=theme.colors[0]), Patch(**_gap(theme))]
     legend(figure, theme, handles, ["accuracy", "gap"])
@@ -67,8 +69,4 @@ def _plot(
     axes.bar(middle, accuracy, 0.92 / BINS, color=theme.colors[0])
     axes.bar(middle, sure - accuracy, 0.92 / BINS, accuracy, **_gap(theme))
     axes.plot([0, 1], [0, 1], color=theme.gray, linewidth=1, linestyle="--")
-    error = calibration_error(confidence, right, BINS)
-    box = {"facecolor": theme.page, "edgecolor": "none", "alpha": 0.85, "pad": 2}
-    axes.text(0.04, 0.96, f"ECE {100 * error:.1f} %\naccuracy {100 * right.mean():.1f} %",
-              size=NAME, color=theme.ink, va="top", transform=axes.transAxes, bbox=box)  # fmt: skip
     axes.set(xlim=(0, 1), ylim=(0, 1))
