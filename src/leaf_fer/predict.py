@@ -135,7 +135,7 @@ class Predictor:
 class _Lanes:
     """Threads that classify a batch each, side by side; leaving ends them.
 
-    An early end waits for the layers that they are at, not for what they have not begun.
+    An early end waits for batches that are being computed, not for files that are still to be read.
 
     Args:
         on_gpu: whether they only feed a GPU, or else share the cores between them.

@@ -93,14 +93,7 @@ def add_run(parser: argparse.ArgumentParser) -> None:
         "--seeds", metavar="N", nargs="+", help="seeds, and seeds of the split, in turn (recipe's)"
     )
     parser.add_argument("--out", metavar="DIR", help="folder of all cells (runs/RECIPE)")
-    parser.add_argument(
-        "--only",
-        metavar="OPTION=VALUE[,VALUE]",
-        nargs="+",
-        action="extend",
-        default=[],
-        help="run the cells that have these options",
-    )
+    _add_only(parser, "run")
     parser.add_argument("--retry", action="store_true", help="try cells again that have failed")
     parser.add_argument(
         "--dry-run", action="store_true", help="list the cells and how far they are, run nothing"
@@ -136,14 +129,7 @@ def add_table(parser: argparse.ArgumentParser) -> None:
         default="both",
         help="weights of the last step, of the step that was best on validation, or both (both)",
     )
-    add(
-        "--only",
-        metavar="OPTION=VALUE[,VALUE]",
-        nargs="+",
-        action="extend",
-        default=[],
-        help="take the cells that have these options",
-    )
+    _add_only(parser, "take")
     add("--out", metavar="FILE", help="write there instead of printing")
 
 
@@ -167,11 +153,15 @@ def add_plot(parser: argparse.ArgumentParser) -> None:
         help="weights of the last step, or of the step that was best on validation (last)",
     )
     add("--faces", type=count, default=100, metavar="N", help="of a class in features (100)")
-    add(
+    _add_only(parser, "take")
+
+
+def _add_only(parser: argparse.ArgumentParser, verb: str) -> None:
+    parser.add_argument(
         "--only",
         metavar="OPTION=VALUE[,VALUE]",
         nargs="+",
         action="extend",
         default=[],
-        help="take the cells that have these options",
+        help=f"{verb} the cells that have these options",
     )

@@ -215,7 +215,6 @@ def _over(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
 
     A section that is empty leaves that of the other one out.
 
-
     Raises:
         UserError: the other one is itself like a third.
     """
