@@ -10,12 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
-from leaf_fer.bench import figures, pillow, speed, usb
+from leaf_fer.bench import figures, pillow, speed, steps, usb
 from leaf_fer.bench.contestant import Times, contestant
 from leaf_fer.cli import main
 from leaf_fer.data import augment
 from leaf_fer.errors import UserError
 from leaf_fer.parser import build_parser
+from leaf_fer.types import Batch, Labeled, Unlabeled
 
 PEER = """
 import json, pathlib, sys
@@ -315,3 +316,15 @@ def test_the_usual_views_have_the_same_pixels_for_the_same_draws():
         steps = list(zip(operation[row], level[row], strict=True))[::-1]
         usual = pillow.strong(image, steps, square[row].tolist(), crops[row])
         assert pillow.to.pil_to_tensor(usual).equal(view), row
+
+
+def test_computing_is_timed_on_random_numbers_in_the_places_of_the_images():
+    image = torch.zeros(2, 3, 4, 4).contiguous(memory_format=torch.channels_last)
+    rows = torch.arange(2)
+    batch = Batch(Labeled(rows, rows, weak=(image,)), Unlabeled(rows, (image,), (image, image)))
+    made = steps.noise(batch)
+    assert (len(made.unlabeled.weak), len(made.unlabeled.strong)) == (1, 2)
+    assert made.labeled.target is rows
+    for view in (*made.labeled.weak, *made.unlabeled.weak, *made.unlabeled.strong):
+        assert view.stride() == image.stride()
+        assert 0.5 < view.std() < 1.5

@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -21,10 +22,12 @@ from leaf_fer.data.stream import Stream, generator
 from leaf_fer.data.views import MEAN, STD, Images
 from leaf_fer.engine.loop import State, Training
 from leaf_fer.errors import UserError
-from leaf_fer.types import Batch, Clock
+from leaf_fer.types import Batch, Clock, Labeled, Unlabeled
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+
+Part = TypeVar("Part", Labeled, Unlabeled)
 
 
 def main() -> None:
@@ -48,7 +51,7 @@ def build(asked: Asked) -> tuple[Work, dict[str, Any]]:
     images = build_images(settings, data, fabric.device)
     batches = build_batches(config, data, images, state.algorithm)
     step = stepper(fabric, state)
-    resident = batches.at(0)
+    resident = noise(batches.at(0))
     number = itertools.count(1)
     work: Work = {
         "data": lambda: batches.at(next(number)),
@@ -67,6 +70,18 @@ def stepper(fabric: Fabric, state: State) -> Callable[[Batch], object]:
     """A step as a run makes it."""
     training = Training(fabric, state, seed=0)
     return lambda batch: training.step(batch, Clock(state.step, STEPS, 100))
+
+
+def noise(batch: Batch) -> Batch:
+    """The batch with normal random numbers for images, in the same places in memory."""
+
+    def part(of: Part) -> Part:
+        return replace(of, weak=numbers(of.weak), strong=numbers(of.strong))
+
+    def numbers(views: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return tuple(map(torch.randn_like, views))
+
+    return Batch(part(batch.labeled), part(batch.unlabeled))
 
 
 def views(images: Images, unlabeled: Tensor, batch_size: int) -> Work:
