@@ -18,8 +18,8 @@ import torch
 
 from leaf_fer.data.augment import normalize
 from leaf_fer.data.decode import cut, decode, lenient
-from leaf_fer.data.views import MEAN, STD
 from leaf_fer.predict import find_images
+from leaf_fer.types import MEAN, STD
 
 SIZE, COUNT, TURNS = 224, 32, 40
 

@@ -34,10 +34,11 @@ from leaf_fer import cli
 from leaf_fer.data import synthetic
 from leaf_fer.data.store import prepare
 from leaf_fer.data.table import EXPRESSIONS, FaceTable
-from leaf_fer.data.views import MEAN, STD, Images
+from leaf_fer.data.views import Images
 from leaf_fer.engine.evaluate import evaluate
 from leaf_fer.models import Architecture, Card, build_classifier, save_model
 from leaf_fer.predict import Predictor, find_images, load
+from leaf_fer.types import MEAN, STD
 
 
 def collect(source: str | None, count: int, folder: Path) -> list[str]:

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from leaf_fer import attach_eaf
 from leaf_fer import functional as fn
 from leaf_fer.data import augment, synthetic
-from leaf_fer.data.views import MEAN, STD
 from leaf_fer.models import EAF
+from leaf_fer.types import MEAN, STD
 
 SIZE, CLASSES = 32, 8
 LABELED, UNLABELED, TEST = 400, 1200, 800

@@ -23,11 +23,11 @@ from leaf_fer.config import configure
 from leaf_fer.data import synthetic
 from leaf_fer.data.augment import normalize
 from leaf_fer.data.table import EXPRESSIONS
-from leaf_fer.data.views import MEAN, STD, Batches, Images
+from leaf_fer.data.views import Batches, Images
 from leaf_fer.engine.loop import balance
 from leaf_fer.memory import Average
 from leaf_fer.models import Classifier, build_classifier
-from leaf_fer.types import Clock, Problem
+from leaf_fer.types import MEAN, STD, Clock, Problem
 
 SIZE, LABELED, UNLABELED, TEST, TEST_BATCH = 32, 400, 1200, 800, 200
 

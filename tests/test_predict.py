@@ -12,11 +12,12 @@ import leaf_fer
 from leaf_fer import predict as module
 from leaf_fer.build import computes_bfloat16
 from leaf_fer.data import decode, synthetic
-from leaf_fer.data.views import MEAN, STD, Images
+from leaf_fer.data.views import Images
 from leaf_fer.engine.evaluate import evaluate
 from leaf_fer.errors import UserError
 from leaf_fer.models import Architecture, Card, build_classifier, save_model
 from leaf_fer.predict import find_images
+from leaf_fer.types import MEAN, STD
 
 CLASSES = ("calm", "glad", "grim")
 SIZE = 32

@@ -24,7 +24,7 @@ from leaf_fer.data.split import Split
 from leaf_fer.data.store import Store, prepare
 from leaf_fer.data.stream import seed_of
 from leaf_fer.data.table import FaceTable
-from leaf_fer.data.views import MEAN, STD, Batches, Images
+from leaf_fer.data.views import Batches, Images
 from leaf_fer.engine.loop import State
 from leaf_fer.errors import UserError, say
 from leaf_fer.memory import Average
@@ -37,7 +37,7 @@ from leaf_fer.models import (
     pretrained,
     read_start,
 )
-from leaf_fer.types import Problem
+from leaf_fer.types import MEAN, STD, Problem
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

@@ -27,7 +27,7 @@ from leaf_fer.data.names import canonical
 from leaf_fer.data.sources import read_faces
 from leaf_fer.data.store import default_cache, prepare
 from leaf_fer.data.table import PARTS, UNKNOWN
-from leaf_fer.data.views import MEAN, STD, Images
+from leaf_fer.data.views import Images
 from leaf_fer.engine.evaluate import evaluate as class_scores
 from leaf_fer.engine.loop import Interrupted
 from leaf_fer.errors import UserError, process, say
@@ -36,6 +36,7 @@ from leaf_fer.models import save_start
 from leaf_fer.models.mobilenet import MobileNetV1, load_folded
 from leaf_fer.models.tfjs import layers, read_graph
 from leaf_fer.predict import Prediction, find_images, load
+from leaf_fer.types import MEAN, STD
 
 if TYPE_CHECKING:
     from leaf_fer.run import Run

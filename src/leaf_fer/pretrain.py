@@ -12,13 +12,13 @@ import numpy as np
 from leaf_fer import __version__
 from leaf_fer.build import Data
 from leaf_fer.config import Config, configure_pretraining, pretraining_options
-from leaf_fer.data.views import MEAN, STD
 from leaf_fer.engine.hooks import Validate
 from leaf_fer.errors import UserError
 from leaf_fer.files import write_json
 from leaf_fer.models import save_start
 from leaf_fer.pretraining import PRETRAINING
 from leaf_fer.run import Run, execute, hardware
+from leaf_fer.types import MEAN, STD
 
 
 def pretrain(data: str | Path, *, out: str | Path, **options: Any) -> dict[str, Any]:

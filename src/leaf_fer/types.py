@@ -13,6 +13,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+"""What every image is normalized with: red, green, blue, of values in [0, 1]."""
+
 
 @dataclass(frozen=True)
 class Views:

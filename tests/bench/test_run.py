@@ -192,6 +192,8 @@ def test_a_dry_run_lists_cells_and_runs_nothing(experiment):
         (["quick", "--jobs", "0"], "--jobs: 0: expected a whole number >= 1"),
         (["quick", "--jobs", "2", "--jobs-per-device", "2"], "not allowed with"),
         (["quick", "--only", "method=x"], "--only method=x: its values here"),
+        (["quick", "--jobs", "1", "--engine", "ray"], "error: --jobs 1 --engine ray: Ray runs as"),
+        (["quick", "--cores-per-cell", "1"], "error: --cores-per-cell 1 --engine local: here"),
     ],
 )
 def test_a_mistake_is_told_before_anything_runs(experiment, monkeypatch, capsys, words, message):

@@ -1,5 +1,6 @@
 import csv
 import io
+import shutil
 import subprocess
 import sys
 
@@ -66,13 +67,47 @@ def test_a_single_seed_has_no_deviation(shown):
 
 def test_a_table_in_latex(shown):
     lines = [*leaf(50, 52, 57), *leaf(40, 41, 42, method="pseudo_label")]
+    lines += [record(0.5, data="mine|_<1>"), record(0.6, labels="400")]
     text = shown(lines, "--format", "latex")
-    assert r"\begin{tabular}{lr}" in text
-    assert r" & \multicolumn{1}{c}{ferplus} \\" in text
-    assert r"leaf & \textbf{53.00 $\pm$ 3.61} {\scriptsize paper 52.20, $+$0.80} \\" in text
-    assert (
-        r"pseudo\_label & \underline{41.00 $\pm$ 1.00} {\scriptsize paper 39.75, $+$1.25}" in text
-    )
+    assert text.startswith("% Needs \\usepackage{booktabs}.\n% Where it is wider")
+    assert text.partition("\\begin{tabular}{lrrr}\n")[2].splitlines()[:14] == [
+        r"\toprule",
+        r"Balanced accuracy in \% & \multicolumn{2}{c}{ferplus} & "
+        r"\multicolumn{1}{c}{mine\textbar{}\_\textless{}1\textgreater{}} \\",
+        r"\cmidrule(lr){2-3} \cmidrule(lr){4-4}",
+        r"last step & 100 labels & 400 labels & 100 labels \\",
+        r"\midrule",
+        r"pseudo\_label & \underline{41.00 $\pm$ 1.00} & -- & -- \\",
+        r" & \scriptsize paper 39.75, $+$1.25 & \scriptsize paper 55.19 & \scriptsize missing \\",
+        r" &  & \scriptsize missing &  \\",
+        r"\addlinespace",
+        r"leaf & \textbf{53.00 $\pm$ 3.61} & \textbf{60.00} & \textbf{50.00} \\",
+        r" & \scriptsize paper 52.20, $+$0.80 & \scriptsize paper 62.92, $-$2.92 & "
+        r"\scriptsize 1 of 3 seeds \\",
+        r" &  & \scriptsize 1 of 3 seeds &  \\",
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+
+
+def test_tables_compile_within_text_and_in_a_float(shown, tmp_path):
+    find = shutil.which("kpsewhich")
+    if not find or subprocess.run([find, "booktabs.sty"], check=False).returncode:
+        pytest.skip("needs LaTeX with booktabs")
+    lines = [*leaf(50, 52, best=0.6), record(0.4, method="uda", data="a_%&#${}\\~^|<>")]
+    lines += [record(0.9, method="supervised", labels=None, best=0.8)]
+    tables = shown(lines, "--format", "latex")
+    page = r"\documentclass{article}\usepackage{booktabs}\begin{document}" + tables
+    page += r"\begin{table}\centering" + tables + r"\end{table}\end{document}"
+    (tmp_path / "page.tex").write_text(page)
+    words = ["pdflatex", "-draftmode", "-halt-on-error", "-interaction=nonstopmode", "page.tex"]
+    done = subprocess.run(words, cwd=tmp_path, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_a_table_in_html_says_what_stands_beside_a_value_line_by_line(shown):
+    text = shown([*leaf(50, 52), record(method="uda")], "--format", "html")
+    assert "<small>paper 44.36, +5.64</small><small>1 of 2 seeds</small></td>" in text
 
 
 def test_a_table_in_html_escapes_what_it_is_given(shown):

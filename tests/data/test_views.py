@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from leaf_fer.data.views import MEAN, STD, Batches, Images
-from leaf_fer.types import Views
+from leaf_fer.data.views import Batches, Images
+from leaf_fer.types import MEAN, STD, Views
 
 
 @pytest.fixture

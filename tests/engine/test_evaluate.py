@@ -6,9 +6,10 @@ import torch
 
 from leaf_fer.data import synthetic
 from leaf_fer.data.augment import normalize
-from leaf_fer.data.views import MEAN, STD, Images
+from leaf_fer.data.views import Images
 from leaf_fer.engine.evaluate import ahead, evaluate
 from leaf_fer.models import Architecture, build_classifier
+from leaf_fer.types import MEAN, STD
 
 SIZE = 32
 PIXELS = synthetic.render(0, range(23), SIZE)

@@ -12,12 +12,13 @@ from torch import nn
 
 from leaf_fer.cli import main
 from leaf_fer.commands import calibration_faces
-from leaf_fer.data import synthetic, views
+from leaf_fer.data import synthetic
 from leaf_fer.data.augment import normalize
 from leaf_fer.data.decode import resize
-from leaf_fer.models import mobilenet, read_start, tfjs
+from leaf_fer.models import read_start, tfjs
 from leaf_fer.models.backbone import create_backbone
 from leaf_fer.models.mobilenet import MobileNetV1, load_folded
+from leaf_fer.types import MEAN, STD
 
 from .graphs import Made, interpret
 
@@ -28,7 +29,7 @@ def made(tmp_path_factory):
 
 
 def normalized(pixels):
-    return normalize(torch.from_numpy(pixels).permute(0, 3, 1, 2), views.MEAN, views.STD)
+    return normalize(torch.from_numpy(pixels).permute(0, 3, 1, 2), MEAN, STD)
 
 
 def imported(file, faces, width):
@@ -82,10 +83,6 @@ def test_normalization_has_the_statistics_of_the_faces(made):
     assert all(m.weight.requires_grad for m in norms)
 
 
-def test_images_are_normalized_as_everywhere():
-    assert (mobilenet.MEAN, mobilenet.STD) == (views.MEAN, views.STD)
-
-
 def test_the_backbone_learns_from_random_weights():
     network, width = create_backbone("mobilenetv1_vggface2", 48)
     assert width == 1024
@@ -115,7 +112,7 @@ class TestCommand:
         assert about["backbone"] == "mobilenetv1_vggface2"
         assert about["license"] == "do as you like"
         assert about["origin"].startswith("big.json from a test, weights with SHA-256 ")
-        assert about["normalization"] == {"mean": list(views.MEAN), "std": list(views.STD)}
+        assert about["normalization"] == {"mean": list(MEAN), "std": list(STD)}
         network = MobileNetV1().eval()
         network.load_state_dict(read_start(out).tensors)
         pixels = noise(64, 64)

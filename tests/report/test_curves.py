@@ -60,9 +60,28 @@ def test_a_single_peak_does_not_squeeze_the_curves(record):
 
 
 def test_an_empty_panel_says_so(record):
-    drawing = record(lambda path: learning_curves({"a": losses([1.0, 2.0])}, path))
+    drawing = record(lambda path: learning_curves({"a": validations(0.5)}, path))
     assert "nothing recorded" in drawing.words
-    assert "a: no validation" in drawing.words
+
+
+def test_a_run_without_validation_says_so_beside_one_that_has_it(record):
+    runs = {"a": losses([1.0, 2.0]), "b": validations(0.5)}
+    drawing = record(lambda path: learning_curves(runs, path))
+    assert {"a: no validation", "b: best 50.00 % at step 1,000"} < set(drawing.words)
+
+
+def test_without_any_validation_the_losses_are_the_only_panel(record):
+    runs = {"a": losses([1.0, 2.0]), "b": losses([3.0])}
+    drawing = record(lambda path: learning_curves(runs, path))
+    (axes,) = panels(drawing)
+    assert axes.get_title("left") == "training loss"
+    assert {"a", "b"} < set(drawing.words)
+    assert not {"nothing recorded", "a: no validation"} & set(drawing.words)
+
+
+def test_a_run_that_has_recorded_nothing_is_one_empty_panel(record):
+    drawing = record(lambda path: learning_curves({"a": []}, path))
+    assert len(panels(drawing)) == drawing.words.count("nothing recorded") == 1
 
 
 def test_losses_that_are_no_numbers_are_left_out(record):

@@ -99,7 +99,7 @@ def add_run(parser: argparse.ArgumentParser) -> None:
         "--dry-run", action="store_true", help="list the cells and how far they are, run nothing"
     )
     jobs = parser.add_mutually_exclusive_group()
-    jobs.add_argument("--jobs", metavar="N", type=count, default=1, help="cells at a time (1)")
+    jobs.add_argument("--jobs", metavar="N", type=count, help="cells at a time on this machine (1)")
     jobs.add_argument(
         "--jobs-per-device",
         metavar="N",
@@ -112,9 +112,7 @@ def add_run(parser: argparse.ArgumentParser) -> None:
         default="local",
         help="run cells on this machine, or on the Ray cluster that RAY_ADDRESS names (local)",
     )
-    parser.add_argument(
-        "--cores-per-cell", metavar="N", type=count, default=1, help="with --engine ray (1)"
-    )
+    parser.add_argument("--cores-per-cell", metavar="N", type=count, help="with --engine ray (1)")
 
 
 def add_table(parser: argparse.ArgumentParser) -> None:

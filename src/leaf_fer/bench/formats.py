@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Callable, Sequence
 from html import escape
-from itertools import groupby
+from itertools import groupby, zip_longest
 
 from leaf_fer.bench.comparison import LOWER, UPPER, Column, Entry, Table
 
@@ -20,23 +20,37 @@ FIELDS = (
 )
 """Columns of the CSV."""
 
+LETTERS = {letter: f"\\{letter}" for letter in "_%&#${}"} | {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "|": r"\textbar{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+}
+"""Letters that LaTeX takes for something else, or shows as something else in its first fonts."""
+
+PACKAGES = r"""% Needs \usepackage{booktabs}.
+% Where it is wider than the page: \usepackage{graphicx} and \resizebox{\linewidth}{!}{...}."""
+
 STYLE = """\
 :root { color-scheme: light dark; --ink: #1a1a1a; --gray: #595959; --page: #fff; --line: #d0d0d0;
   --best: #dcefdc; }
 @media (prefers-color-scheme: dark) {
   :root { --ink: #e8e8e8; --gray: #a8a8a8; --page: #161616; --line: #444; --best: #1f3d26; } }
-body { font: 14px/1.4 system-ui, sans-serif; color: var(--ink); background: var(--page);
-  margin: 2rem; }
+body { font: 14px/20px system-ui, sans-serif; color: var(--ink); background: var(--page);
+  margin: min(2rem, 4vw); }
+h2 { line-height: 1.3; }
 .wide { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .35rem .7rem; border-bottom: 1px solid var(--line); text-align: right;
+table { border-collapse: separate; border-spacing: 0; font-variant-numeric: tabular-nums; }
+th, td { padding: 6px 11px; border-bottom: 1px solid var(--line); text-align: right;
   white-space: nowrap; vertical-align: top; }
-th[scope=row] { text-align: left; position: sticky; left: 0; background: var(--page);
-  font-weight: normal; }
+th[rowspan], th[scope=row] { position: sticky; left: 0; background: var(--page); }
+th[scope=row] { text-align: left; font-weight: normal; white-space: normal; }
 thead th { border-bottom: 2px solid var(--gray); }
 thead th[colspan] { border-bottom: 1px solid var(--line); text-align: center; }
 small, .missing, .notes { color: var(--gray); }
-small { display: block; }
+small { display: block; font-size: 12px; line-height: 16px; }
 .best { background: var(--best); } .best .value { font-weight: bold; }
 .second .value { text-decoration: underline; text-underline-offset: .2em; }
 """
@@ -62,11 +76,10 @@ def markdown(tables: Sequence[Table], notes: Sequence[str]) -> str:
 
 
 def latex(tables: Sequence[Table], notes: Sequence[str]) -> str:
-    """Tables that need no package: the best is bold, the second underlined."""
-    parts = [_latex_table(table) for table in tables]
+    """Tables for the package booktabs: the best is bold, the second underlined."""
+    body = "\n\n\\bigskip\n".join(_latex_table(table) for table in tables)
     said = [*notes, _legend(tables, "Bold", "underlined")]
-    parts.append("\n".join(f"% {note}" for note in said))
-    return "\n\n".join(parts) + "\n"
+    return "\n".join([PACKAGES, body, *(f"% {note}" for note in said)]) + "\n"
 
 
 def html(tables: Sequence[Table], notes: Sequence[str]) -> str:
@@ -107,21 +120,36 @@ FORMATS: dict[str, Callable[[Sequence[Table], Sequence[str]], str]] = {
 
 
 def _latex_table(table: Table) -> str:
-    groups = _grouped(table.columns)
-    spans = " & ".join(rf"\multicolumn{{{len(g)}}}{{c}}{{{_tex(data)}}}" for data, g in groups)
-    heads = " & ".join(_tex(_labels(labels)) for _, labels in table.columns)
+    accuracy, weights = _headings(table)
+    spans, rules, last = [rf"{accuracy} in \%"], [], 1
+    for data, group in _grouped(table.columns):
+        first, last = last + 1, last + len(group)
+        spans.append(rf"\multicolumn{{{len(group)}}}{{c}}{{{_tex(data)}}}")
+        rules.append(rf"\cmidrule(lr){{{first}-{last}}}")
+    heads = [weights, *(_tex(_labels(labels)) for _, labels in table.columns)]
+    rows = [_latex_row(name, entries) for name, entries in table.rows.items()]
+    gap = "\\addlinespace\n" if any("\n" in row for row in rows) else ""
     lines = [
-        f"% {_title(table)}",
         rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
-        r"\hline",
-        rf" & {spans} \\",
-        rf" & {heads} \\",
-        r"\hline",
+        r"\toprule",
+        rf"{' & '.join(spans)} \\",
+        " ".join(rules),
+        rf"{' & '.join(heads)} \\",
+        r"\midrule",
+        f"\n{gap}".join(rows),
+        r"\bottomrule",
+        r"\end{tabular}",
     ]
-    for name, entries in table.rows.items():
-        cells = " & ".join(_latex_entry(entry) for entry in entries)
-        lines.append(rf"{_tex(_label(name))} & {cells} \\")
-    return "\n".join([*lines, r"\hline", r"\end{tabular}"])
+    return "\n".join(lines)
+
+
+def _latex_row(name: str, entries: Sequence[Entry]) -> str:
+    """What stands beside the values goes below them, which keeps the columns narrow."""
+    lines = [[_tex(_label(name)), *map(_latex_value, entries)]]
+    for besides in zip_longest(*map(_beside, entries), fillvalue=""):
+        small = (text.replace("+", "$+$").replace("-", "$-$") for text in besides)
+        lines.append(["", *(rf"\scriptsize {text}" if text else "" for text in small)])
+    return "\n".join(rf"{' & '.join(line)} \\" for line in lines)
 
 
 def _html_table(table: Table) -> str:
@@ -144,24 +172,22 @@ def _markdown_entry(entry: Entry) -> str:
     return _joined(f"{mark}{_value(entry)}{mark}", entry)
 
 
-def _latex_entry(entry: Entry) -> str:
+def _latex_value(entry: Entry) -> str:
     value = _value(entry).replace("±", r"$\pm$").replace(DASH, "--")
     mark = {1: r"\textbf", 2: r"\underline"}.get(entry.rank)
-    beside = _beside(entry).replace("+", "$+$").replace("-", "$-$")
-    small = rf" {{\scriptsize {beside}}}" if beside else ""
-    return (f"{mark}{{{value}}}" if mark else value) + small
+    return f"{mark}{{{value}}}" if mark else value
 
 
 def _html_entry(entry: Entry) -> str:
     kind = {1: "best", 2: "second"}.get(entry.rank, "" if entry.percents else "missing")
-    beside = escape(_beside(entry)).replace("-", "&minus;")
-    small = f"<small>{beside}</small>" if beside else ""
+    beside = (escape(text).replace("-", "&minus;") for text in _beside(entry))
+    small = "".join(f"<small>{text}</small>" for text in beside)
     name = f' class="{kind}"' if kind else ""
     return f'<td{name}><span class="value">{_value(entry)}</span>{small}</td>'
 
 
 def _joined(value: str, entry: Entry) -> str:
-    beside = _beside(entry)
+    beside = "; ".join(_beside(entry))
     return f"{value} ({beside})" if beside else value
 
 
@@ -173,17 +199,22 @@ def _value(entry: Entry) -> str:
     return f"{entry.mean:.2f}{spread}"
 
 
-def _beside(entry: Entry) -> str:
-    """``paper 52.20, +0.11; 2 of 3 seeds``, as much of it as there is."""
+def _beside(entry: Entry) -> list[str]:
+    """``["paper 52.20, +0.11", "2 of 3 seeds"]``, as much of it as there is."""
     words = [] if entry.paper is None else [f"paper {entry.paper:.2f}"]
     if entry.difference is not None:
         words = [f"{words[0]}, {entry.difference:+z.2f}"]
-    return "; ".join([*words, *([entry.note] if entry.note else [])])
+    return [*words, *([entry.note] if entry.note else [])]
+
+
+def _headings(table: Table) -> tuple[str, str]:
+    """What is measured, and of which weights."""
+    weights = "last step" if table.selection == "last" else "step that was best on validation"
+    return f"{table.metric.capitalize()} accuracy", weights
 
 
 def _title(table: Table) -> str:
-    weights = "last step" if table.selection == "last" else "step that was best on validation"
-    return f"{table.metric.capitalize()} accuracy, {weights}"
+    return ", ".join(_headings(table))
 
 
 def _label(name: str) -> str:
@@ -197,7 +228,7 @@ def _labels(labels: str | None) -> str:
 def _legend(tables: Sequence[Table], best: str, second: str) -> str:
     entries = [entry for table in tables for row in table.rows.values() for entry in row]
     beside = (
-        " Beside it, the paper's number and the difference."
+        " Then come the paper's number and the difference."
         if any(entry.paper is not None for entry in entries)
         else ""
     )
@@ -217,5 +248,4 @@ def _plain(number: float | None) -> str:
 
 
 def _tex(text: str) -> str:
-    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    return "".join(special.get(c, "\\" + c if c in "_%&#${}" else c) for c in text)
+    return "".join(LETTERS.get(letter, letter) for letter in text)

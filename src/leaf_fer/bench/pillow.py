@@ -20,7 +20,7 @@ from torchvision.transforms import functional as to
 
 from leaf_fer.data.augment import LARGEST_CUTOUT
 from leaf_fer.data.image_ops import CUTOUT_FILL
-from leaf_fer.data.views import MEAN, STD
+from leaf_fer.types import MEAN, STD
 
 Crop = tuple[bool, int, int]
 """Mirrored or not, rows down, columns to the right."""

@@ -15,6 +15,7 @@ from leaf_fer.bench.folder import CellFolder, write_records
 from leaf_fer.bench.scheduler import Scheduler, Task, Words
 from leaf_fer.data.sources import locate
 from leaf_fer.engine.signals import stopping
+from leaf_fer.errors import UserError
 
 
 def train(folder: CellFolder) -> list[str]:
@@ -32,7 +33,11 @@ def main(command: argparse.Namespace, words: Words = train) -> int:
 
     Returns:
         0: all cells are finished; 1: some have failed; 130: stopped before the end.
+
+    Raises:
+        UserError: a mistake in what was asked for, or in the recipe.
     """
+    _check(command)
     recipe = grid.read_recipe(command.recipe)
     seeds = grid.seeds(command.seeds) if command.seeds else recipe.seeds
     cells = grid.select(grid.expand(recipe, seeds), command.only)
@@ -70,7 +75,7 @@ def _run(
     if command.engine == "ray":
         board.say(f"{title}, on a Ray cluster, in {out}")
         per_gpu = command.jobs_per_device or 1
-        cores = command.cores_per_cell
+        cores = command.cores_per_cell or 1
         engine = Cluster(tasks, words, board, tell, cores=cores, per_gpu=per_gpu)
     else:
         slots = _slots(command)
@@ -110,6 +115,21 @@ def state(folder: CellFolder) -> str:
     return "stopped" if folder.started else "waiting"
 
 
+def _check(command: argparse.Namespace) -> None:
+    """Refuse what the engine would not heed."""
+    ray, jobs, cores = command.engine == "ray", command.jobs, command.cores_per_cell
+    if ray and jobs is not None:
+        raise UserError(
+            f"--jobs {jobs} --engine ray: Ray runs as many cells as there is room for; "
+            "limit them by --cores-per-cell and, on GPUs, --jobs-per-device"
+        )
+    if not ray and cores is not None:
+        raise UserError(
+            f"--cores-per-cell {cores} --engine {command.engine}: here cells share the cores "
+            "evenly; limit them by --jobs, or use --engine ray"
+        )
+
+
 def _slots(command: argparse.Namespace) -> list[devices.Slot]:
     """What ``--jobs`` and ``--jobs-per-device`` make of this machine."""
     each = command.jobs_per_device
@@ -117,4 +137,4 @@ def _slots(command: argparse.Namespace) -> list[devices.Slot]:
     # As many as this process may use, which a scheduler of a cluster may have limited.
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    return devices.slots(command.jobs, each, gpus, cores, os.environ)
+    return devices.slots(command.jobs or 1, each, gpus, cores, os.environ)

@@ -117,7 +117,7 @@ def measure(command: argparse.Namespace, plan: Mapping[str, Options], facts: Opt
 def peer_options(command: argparse.Namespace, options: Options) -> Options:
     """What semilearn is asked to build: the same images, in the same roles."""
     from leaf_fer.build import open_data
-    from leaf_fer.data.views import MEAN, STD
+    from leaf_fer.types import MEAN, STD
 
     data = open_data(configure(options).settings)
     return {

@@ -19,10 +19,10 @@ from leaf_fer.build import accelerate, build_batches, build_images, build_state,
 from leaf_fer.config import configure
 from leaf_fer.data.augment import normalize, strong, weak
 from leaf_fer.data.stream import Stream, generator
-from leaf_fer.data.views import MEAN, STD, Images
+from leaf_fer.data.views import Images
 from leaf_fer.engine.loop import State, Training
 from leaf_fer.errors import UserError
-from leaf_fer.types import Batch, Clock, Labeled, Unlabeled
+from leaf_fer.types import MEAN, STD, Batch, Clock, Labeled, Unlabeled
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

@@ -15,10 +15,7 @@ from leaf_fer.data.augment import normalize, strong, weak
 from leaf_fer.data.mapped import Reader
 from leaf_fer.data.stream import Stream, generator
 from leaf_fer.processes import mine
-from leaf_fer.types import Batch, Labeled, Unlabeled, Views
-
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
+from leaf_fer.types import MEAN, STD, Batch, Labeled, Unlabeled, Views
 
 
 class Images:

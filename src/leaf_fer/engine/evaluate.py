@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from leaf_fer.data.augment import normalize
-from leaf_fer.data.views import MEAN, STD, Images
+from leaf_fer.data.views import Images
+from leaf_fer.types import MEAN, STD
 
 T = TypeVar("T")
 

@@ -9,9 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
-"""What images come normalized with, as in :mod:`leaf_fer.data.views`: red, green, blue."""
+from leaf_fer.types import MEAN, STD
 
 CENTER = (123.68 / 255, 116.779 / 255, 103.939 / 255)
 """What VGGFace2's networks subtract: the color that their zero padding stands for."""

@@ -34,6 +34,8 @@ MOST_MARKERS = 25  # on a line
 def learning_curves(runs: Mapping[str, Lines], path: Path) -> None:
     """Draw loss terms, smoothed, and validation accuracy of up to eight runs side by side.
 
+    Where no run has been validated, the losses are all there is.
+
     Args:
         runs: by name, the lines of metrics.jsonl: dicts with ``step`` and either ``loss``, numbers
             by term, or ``validation``, a dict with ``balanced_accuracy``. Others are passed over.
@@ -53,7 +55,9 @@ def learning_curves(runs: Mapping[str, Lines], path: Path) -> None:
 
 
 def _curves(runs: Mapping[str, Lines]) -> Figure:
-    names = [wrap(f"{drawable(name)}: {_best(runs[name])}", NAME, WIDTH - 1.5) for name in runs]
+    validated = any("validation" in line for lines in runs.values() for line in lines)
+    titles = [f"{name}: {_best(runs[name])}" if validated else name for name in runs]
+    names = [wrap(drawable(title), NAME, WIDTH - 1.5) for title in titles]
     terms = list(dict.fromkeys(
         term for lines in runs.values() for line in lines for term in line.get("loss", {})
     ))  # fmt: skip
@@ -62,18 +66,21 @@ def _curves(runs: Mapping[str, Lines]) -> Figure:
     layout = ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.12)
     size = (WIDTH, 4.2 + _height(names) + _height(labels))
     figure = Figure(size, layout=layout, facecolor="white")
-    losses, accuracy = figure.subplots(1, 2)
+    losses, *others = figure.subplots(1, 2 if validated else 1, squeeze=False)[0]
     keys = list(zip(COLORS, MARKERS, runs.values(), strict=False))
-    for color, marker, lines in keys:
+    last = max((line["step"] for lines in runs.values() for line in lines), default=1)
+    for color, _, lines in keys:
         for term, style in zip(terms, styles, strict=True):
             _plot_term(losses, lines, term, color=color, linestyle=style)
-        _plot_validation(accuracy, lines, color=color, marker=marker)
-    last = max((line["step"] for lines in runs.values() for line in lines), default=1)
     _dress(losses, "training loss", last)
-    _dress(accuracy, "balanced accuracy on the validation set", last)
-    accuracy.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.6g} %")
     _limit(losses)
-    by_color = [Line2D([], [], color=color, marker=marker) for color, marker, _ in keys]
+    for accuracy in others:  # one, or none
+        for color, marker, lines in keys:
+            _plot_validation(accuracy, lines, color=color, marker=marker)
+        _dress(accuracy, "balanced accuracy on the validation set", last)
+        accuracy.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.6g} %")
+    marked = [(color, marker if validated else "") for color, marker, _ in keys]
+    by_color = [Line2D([], [], color=color, marker=marker) for color, marker in marked]
     _legend(figure, by_color, names, "outside upper left")
     by_style = [Line2D([], [], color=INK, linestyle=style) for style in styles]
     if terms:
