@@ -69,6 +69,9 @@ class Settings:
         prefetch: read the images of the next step while one is computed.
         resident: data sets up to so many GiB are kept on the GPU.
         eval_batch_size: images per step of an evaluation.
+        watch_unlabeled: unlabeled images to classify after every epoch, to record how many
+            pseudo-labels are right; the data must know their classes, which choose nothing. 0 is
+            off.
         select: which weights model/ holds in the end.
         final: the part that the final metrics are computed on; the other is not touched at the end.
         cache: folder of the decoded images; none means $LEAF_CACHE or the user's cache folder.
@@ -119,6 +122,7 @@ class Settings:
     prefetch: bool = True
     resident: NonNegative = 16.0
     eval_batch_size: Count = 256
+    watch_unlabeled: Natural = 0
     select: Literal["last", "best-on-validation"] = "last"
     final: Literal["test", "validation"] = "test"
     cache: str | None = None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from leaf_fer import __version__, processes
@@ -31,7 +32,8 @@ from leaf_fer.build import (
 )
 from leaf_fer.config import Config, configure, read_yaml, write_yaml
 from leaf_fer.data import split as splits
-from leaf_fer.data.views import MEAN, STD, Batches, Images
+from leaf_fer.data.views import Batches, Images
+from leaf_fer.engine import watch
 from leaf_fer.engine.checkpoint import load_checkpoint
 from leaf_fer.engine.evaluate import evaluate
 from leaf_fer.engine.hooks import Follower, Recorder, Validate
@@ -42,6 +44,7 @@ from leaf_fer.errors import UserError, say
 from leaf_fer.files import write_atomically, write_json
 from leaf_fer.metrics import summarize
 from leaf_fer.models import Card, Classifier, Start, load_model, save_model
+from leaf_fer.types import MEAN, STD
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -162,6 +165,10 @@ class Run:
                 "--select best-on-validation: there are no labeled validation images; "
                 "give --validation a share to hold out, or take last"
             )
+        self.watched = None
+        if settings.watch_unlabeled:
+            count, seed = settings.watch_unlabeled, settings.split_seed
+            self.watched = watch.draw(self.data.table, self.data.split, count, seed)
         self.fabric = fabric
         self.device = fabric.device
         self.init, start = _start(config, folder)
@@ -214,7 +221,7 @@ class Run:
     def go(self) -> dict[str, Any]:
         """Train to the end, then evaluate and write everything."""
         settings = self.config.settings
-        hooks = self._recorder() if self.first else Follower(self._validate())
+        hooks = self._recorder() if self.first else Follower(self._validate(), self._watch())
         scale: Callable[[float], float] = cosine if settings.schedule == "cosine" else lambda _: 1.0
 
         def rate(progress: float) -> float:
@@ -245,6 +252,15 @@ class Run:
             return None
         return lambda model: self.measure(model, "validation")
 
+    def _watch(self) -> Validate | None:
+        if self.watched is None:
+            return None
+        rows, table = self.watched, self.data.table
+        mass = float(self.config.options.get("mass", watch.MASS))
+        return lambda model: watch.quality(
+            self._scores(model, rows), table.targets[rows], table.classes, mass
+        )
+
     def _recorder(self) -> Recorder:
         classes, folder = self.data.table.classes, self.folder
         counts = np.bincount(self.data.split.targets, minlength=len(classes))
@@ -257,11 +273,17 @@ class Run:
             classes=classes,
             even=bool(counts.max() <= 0.5 * counts.sum()),
             log_steps=max(1, min(self.epoch, self.total // 100)),
+            watch=self._watch(),
         )
 
     def measure(self, model: nn.Module, part: str) -> dict[str, Any]:
-        """Metrics of a network on the validation or the test part, measured by all processes."""
+        """Metrics of a network on the validation or the test part."""
         rows = getattr(self.data.split, part)
+        table = self.data.table
+        return summarize(self._scores(model, rows), table.targets[rows], table.classes)
+
+    def _scores(self, model: nn.Module, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Class probabilities of some images, (N, C), computed by all processes together."""
         # The first rows come twice if need be, so that all processes have as many.
         shared = np.resize(rows, math.ceil(len(rows) / processes.world()) * processes.world())
         own = evaluate(
@@ -272,13 +294,13 @@ class Run:
             autocast=self.autocast,
         )
         gathered = processes.gather(torch.from_numpy(own).to(self.device))
-        probabilities = gathered[: len(rows)].cpu().numpy()
+        probabilities: NDArray[np.float32] = gathered[: len(rows)].cpu().numpy()
         if not np.isfinite(probabilities).all():
             step = self.state.step
             raise Diverged(
                 f"the averaged weights give no finite scores after step {step}", step - 1
             )
-        return summarize(probabilities, self.data.table.targets[rows], self.data.table.classes)
+        return probabilities
 
     def _save_model(self, path: Path, model: Classifier, step: int) -> None:
         settings = self.config.settings

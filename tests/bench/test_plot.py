@@ -262,12 +262,12 @@ def test_a_confusion_matrix_is_of_one_method(drawn):
         drawn("confusion", lines)
 
 
-def begun(folder, lines, **options):
+def begun(folder, lines, key="watch", **options):
     """A record with a metrics.jsonl."""
     found = record(0.5, **options)
     cell = folder / "cells" / found["cell"]
     cell.mkdir(parents=True)
-    text = [json.dumps({"step": 10 * n, "watch": watch}) for n, watch in enumerate(lines, 1)]
+    text = [json.dumps({"step": 10 * n, key: values}) for n, values in enumerate(lines, 1)]
     (cell / "metrics.jsonl").write_text("\n".join([*text, '{"step": 20, "validation": {}}']))
     return found
 
@@ -287,6 +287,81 @@ def test_pseudo_labels_are_averaged_over_seeds_step_by_step(tmp_path, drawn):
     assert [text.get_text() for text in used.texts] == ["fixmatch"]
     np.testing.assert_allclose(line(even, "fixmatch"), [[10, 0.5]])
     np.testing.assert_allclose(line(even, "vat"), [[10, 1]])
+
+
+def seen(coverage, precision, size=2.0, hits=0.9, count=100):
+    """What a run with watch_unlabeled writes down."""
+    shares = {"0.8": 2 * coverage, "0.95": coverage}
+    right = {"0.8": precision and precision / 2, "0.95": precision}
+    sets = {"mass": 0.9, "size": size, "hits": hits}
+    return {"count": count, "coverage": shares, "precision": right, "candidates": sets}
+
+
+WATCHED = ["precision, confidence of 95 % or more", "coverage, confidence of 95 % or more",
+           "precision, confidence of 80 % or more", "coverage, confidence of 80 % or more",
+           "true class among the candidates", "candidates of an image (mean number)"]  # fmt: skip
+
+
+@pytest.mark.parametrize("theme", [LIGHT, DARK])
+def test_precision_and_coverage_have_a_band_over_the_seeds(tmp_path, drawn, theme):
+    lines = [
+        begun(tmp_path, [seen(0.1 * s, 0.5 + 0.1 * s), seen(0.3 + 0.1 * s, 0.7 + 0.1 * s)],
+              key="unlabeled", method="fixmatch", seed=s)
+        for s in range(3)
+    ]  # fmt: skip
+    lines.append(begun(tmp_path, [seen(0.2, 0.8, size=3.5), seen(0.3, 0.6, size=2.5)],
+                       key="unlabeled", method="leaf"))  # fmt: skip
+    figure = drawn("pseudo", lines, theme)
+    check_readable(figure)
+    titles = [axes.get_title("left").split("\n")[1] for axes in figure.axes]
+    assert titles == WATCHED  # and nothing of masks, which nobody has recorded
+    assert figure.axes[0].get_position().y0 == pytest.approx(figure.axes[1].get_position().y0)
+    precision, coverage, *_, size = figure.axes
+    # Nothing is covered in the first line of seed 0: no mean of the other two beside one of all.
+    np.testing.assert_allclose(line(precision, "fixmatch"), [[20, 0.8]])
+    np.testing.assert_allclose(line(coverage, "fixmatch"), [[10, 0.1], [20, 0.4]])
+    np.testing.assert_allclose(line(figure.axes[2], "fixmatch"), [[20, 0.4]])
+    np.testing.assert_allclose(line(figure.axes[3], "fixmatch"), [[10, 0.2], [20, 0.8]])
+    np.testing.assert_allclose(line(size, "leaf"), [[10, 3.5], [20, 2.5]])
+    (band,) = coverage.collections  # one of fixmatch, none of leaf
+    corners = band.get_paths()[0].vertices
+    for step, low, high in ((10, 0, 0.2), (20, 0.3, 0.5)):
+        heights = corners[corners[:, 0] == step, 1]
+        assert (heights.min(), heights.max()) == pytest.approx((low, high), abs=1e-12)
+    assert size.get_ylim()[0] == 0
+    assert all(axes.get_ylim() == (-0.03, 1.03) for axes in figure.axes[:5])
+
+
+def test_the_precision_of_a_handful_of_images_is_not_drawn(tmp_path, drawn):
+    shown = [seen(0.09, 0.5), seen(0.1, 0.6), seen(0.0, None), seen(0.2, 0.8)]
+    figure = drawn("pseudo", [begun(tmp_path, shown, key="unlabeled", method="leaf")])
+    np.testing.assert_allclose(line(figure.axes[0], "leaf"), [[20, 0.6], [40, 0.8]])
+    np.testing.assert_allclose(line(figure.axes[1], "leaf")[:, 1], [0.09, 0.1, 0, 0.2])
+
+
+def test_masks_stand_below_what_is_known_of_the_classes(tmp_path, drawn):
+    lines = [
+        begun(tmp_path, [{"mask": 0.5}], method="fixmatch"),
+        begun(tmp_path, [seen(0.1, 0.5)], key="unlabeled", method="leaf"),
+        begun(tmp_path, [{"mask": 0.5}], method="fixmatch", labels="400"),
+    ]
+    figure = drawn("pseudo", lines)
+    check_readable(figure)
+    found = [axes.get_title("left").split("\n") for axes in figure.axes]
+    masks = ["pseudo-labels used (mean mask)", "evenness of their classes (entropy)"]
+    assert [title for _, title in found] == [*WATCHED, *masks, *masks]
+    assert [where for where, _ in found] == ["ferplus, 100 labels"] * 8 + [
+        "ferplus, 400 labels"
+    ] * 2
+    assert not {text.get_text() for text in figure.axes[0].texts} - {"leaf"}
+
+
+def test_all_methods_watched_are_readable(tmp_path, drawn):
+    lines = [
+        begun(tmp_path, [seen(0.4, 0.6), seen(0.45, 0.5 + n / 100)], key="unlabeled", method=key)
+        for n, key in enumerate(methods())
+    ]
+    check_readable(drawn("pseudo", lines))
 
 
 def test_pseudo_labels_need_the_folder_of_the_run(drawn):

@@ -112,7 +112,8 @@ def whole(configuration, tmp_path_factory):
 
 
 def short(configuration, **options):
-    given = {"devices": 2, "steps": 6, "epoch_steps": 2, "final": "validation", **options}
+    given = {"devices": 2, "steps": 6, "epoch_steps": 2, "final": "validation"}
+    given |= {"watch_unlabeled": 7, **options}
     return configure({**read_yaml(str(configuration)), **given})
 
 
@@ -124,6 +125,7 @@ def test_the_first_process_speaks_and_writes_for_all(whole):
     lines = RunFolder(out).lines()
     assert [line["step"] for line in lines if "loss" in line] == list(range(1, 7))
     assert [line["step"] for line in lines if "validation" in line] == [2, 4, 6]
+    assert [line["unlabeled"]["count"] for line in lines if "unlabeled" in line] == [7, 7, 7]
     assert len(list((out / "events").glob("events*"))) == 1
     result = json.loads((out / "metrics.json").read_text())
     assert sum(map(sum, result["confusion_matrix"])) == 32

@@ -22,10 +22,10 @@ PUBLISHED = ("rafdb", "ferplus", "affectnet7", "affectnet8")
 SECTIONS = ("like", "title", "seeds", "common", "grid", "rows", "per_data")
 
 MACHINE = (
-    *("cache", "workers", "device", "devices", "eval_batch_size"),
+    *("cache", "workers", "device", "devices", "eval_batch_size", "watch_unlabeled"),
     *("compile", "channels_last", "fused", "prefetch", "resident"),
 )
-"""Options that say how a cell is computed, not what it is: another value is the same cell."""
+"""Options that say how a cell is computed or watched, not what it is; others are the same cell."""
 
 Choices = dict[str, list[Any]]
 """Options, each with the values that it takes in turn."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -28,18 +28,21 @@ class Follower:
 
     Args:
         validate: see :class:`Recorder`; processes validate together.
+        watch: likewise.
     """
 
-    def __init__(self, validate: Validate | None) -> None:
+    def __init__(self, validate: Validate | None, watch: Validate | None = None) -> None:
         self.validate = validate
+        self.watch = watch
 
     def step(self, clock: Clock, objective: Objective, state: State) -> None:
         """Do nothing."""
 
     def epoch(self, clock: Clock, state: State) -> None:
         """Evaluate the averaged weights with the others."""
-        if self.validate is not None:
-            self.validate(state.averaged)
+        for evaluate in (self.validate, self.watch):
+            if evaluate is not None:
+                evaluate(state.averaged)
 
     def save(self, state: State) -> None:
         """Do nothing."""
@@ -61,6 +64,7 @@ class Recorder:
         even: whether no class has most of the labels, so that one class taking nearly all
             predictions means collapse.
         log_steps: steps between two lines of the log.
+        watch: network -> how many pseudo-labels are right, which is only written down.
     """
 
     def __init__(
@@ -74,6 +78,7 @@ class Recorder:
         classes: tuple[str, ...],
         even: bool,
         log_steps: int,
+        watch: Validate | None = None,
     ) -> None:
         self.folder = folder
         self.validate = validate
@@ -82,6 +87,7 @@ class Recorder:
         self.even = even
         self._collapsed = False
         self.log_steps = log_steps
+        self.watch = watch
         self.journal = Journal(folder, state.step)
         self.bar = tqdm(
             total=total_steps, initial=state.step, unit="step", disable=None, dynamic_ncols=True
@@ -128,11 +134,18 @@ class Recorder:
         self._sums, self._count, self._since = {}, 0, now
 
     def epoch(self, clock: Clock, state: State) -> None:
-        """Evaluate the averaged weights, keep them if they are the best, warn of a collapse."""
+        """Evaluate the averaged weights; what that takes is no time of training."""
         self.flush(state)
-        if self.validate is None:
-            return
-        found = self.validate(state.averaged)
+        now = time.perf_counter()
+        if self.validate is not None:
+            self._judge(clock, state, self.validate(state.averaged))
+        if self.watch is not None:
+            line = {"epoch": clock.epoch, "unlabeled": self.watch(state.averaged)}
+            self.journal.write(state.step, line)
+        self._since += time.perf_counter() - now
+
+    def _judge(self, clock: Clock, state: State, found: Mapping[str, Any]) -> None:
+        """Keep the averaged weights if they are the best on validation, warn of a collapse."""
         score = found["balanced_accuracy"]
         if score > state.facts.get("best", -1.0):
             state.facts.update(best=score, best_step=state.step)
@@ -145,7 +158,6 @@ class Recorder:
         self._warn_of_collapse(state.step, list(found["predicted_shares"].values()))
         line = {k: v for k, v in found.items() if k not in ("confusion_matrix", "classes")}
         self.journal.write(state.step, {"epoch": clock.epoch, "validation": line})
-        self._since = time.perf_counter()
 
     def _warn_of_collapse(self, step: int, shares: list[float]) -> None:
         """Say once that one class takes nearly all predictions, and again if it came back."""
