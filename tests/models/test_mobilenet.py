@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
+from torch.nn import functional as F
 
 from leaf_fer.cli import main
 from leaf_fer.commands import calibration_faces
@@ -17,7 +19,7 @@ from leaf_fer.data.augment import normalize
 from leaf_fer.data.decode import resize
 from leaf_fer.models import read_start, tfjs
 from leaf_fer.models.backbone import create_backbone
-from leaf_fer.models.mobilenet import MobileNetV1, load_folded
+from leaf_fer.models.mobilenet import MobileNetV1, SameConv2d, load_folded
 from leaf_fer.types import MEAN, STD
 
 from .graphs import Made, interpret
@@ -95,6 +97,32 @@ def error(capsys, *words):
     assert main(["weights", "import", *map(str, words)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     return line
+
+
+@pytest.mark.parametrize("groups", [1, 4])
+@pytest.mark.parametrize("size", [(8, 8), (7, 8), (8, 5), (7, 7)])
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_padding_of_stride_2_is_tensorflows_and_so_is_its_gradient(groups, size, layout):
+    torch.manual_seed(0)
+    convolution = SameConv2d(4, 8, 3, 2, groups=groups, bias=False).double()
+    images = torch.randn(2, 4, *size, dtype=torch.float64).contiguous(memory_format=layout)
+    images.requires_grad_()
+    found = convolution(images)
+    # In all, "SAME" pads so much that every ceil(n / 2) is there, the odd one after the last pixel.
+    total = [max((math.ceil(n / 2) - 1) * 2 + 3 - n, 0) for n in size]
+    below, right = (pad - pad // 2 for pad in total)
+    padded = F.pad(images, (total[1] // 2, right, total[0] // 2, below))
+    expected = F.conv2d(padded, convolution.weight, stride=2, groups=groups)
+    torch.testing.assert_close(found, expected)
+    assert found.is_contiguous(memory_format=layout)
+    weights = torch.randn_like(expected)
+    of = (images, convolution.weight)
+    for own, other in zip(
+        torch.autograd.grad((found * weights).sum(), of),
+        torch.autograd.grad((expected * weights).sum(), of),
+        strict=True,
+    ):
+        torch.testing.assert_close(own, other)
 
 
 class TestCommand:
