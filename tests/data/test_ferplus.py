@@ -3,7 +3,7 @@ import csv
 import numpy as np
 import pytest
 
-from leaf_fer.data.ferplus import FOLDERS, majority, read
+from leaf_fer.data.ferplus import FOLDERS, VOTED, majority, read, read_votes
 from leaf_fer.data.table import EXPRESSIONS
 from leaf_fer.errors import UserError
 
@@ -81,6 +81,18 @@ def test_folders_are_the_parts(ferplus):
     table = read(ferplus)
     assert [table.names[row] for row in table.rows("validation")] == ["FER2013Valid/fer0028638.png"]
     assert table.rows("test").size == 2
+
+
+def test_votes_belong_to_the_faces_that_are_asked_for(ferplus):
+    names = ["FER2013Test/fer0032298.png", "FER2013Train/fer0000002.png"]
+    np.testing.assert_array_equal(read_votes(ferplus, names), [sure(6), sure(2)])
+    assert read_votes(ferplus, []).shape == (0, len(VOTED))
+
+
+def test_the_votes_of_a_table_are_those_that_made_its_targets(ferplus):
+    table = read(ferplus)
+    votes = read_votes(ferplus, table.names)
+    np.testing.assert_array_equal(majority(votes), table.targets)
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,9 @@ def sheet(count, size=48, columns=8, names=EXPRESSIONS, known=True, candidates=F
         truth = [str(name) for name in generator.permutation(predicted)] if known else None
         lists = [list(names[: i % 4]) for i in range(count)] if candidates else None
         confidence = [1.0, *generator.uniform(0, 1, count - 1)]
-        prediction_sheet(faces(count, size), truth, predicted, confidence, path, columns, lists)
+        notes = [", ".join(names[i % 7 :]) for i in range(count)] if candidates else None
+        pixels = faces(count, size)
+        prediction_sheet(pixels, truth, predicted, confidence, path, columns, lists, notes)
 
     return draw
 

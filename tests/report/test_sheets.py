@@ -33,6 +33,15 @@ def test_candidates_are_listed(record):
     assert "candidates: fear, awe" in [words.replace("\n", " ") for words in drawing.words]
 
 
+def test_a_note_is_the_last_line(record):
+    drawing = record(
+        lambda path: prediction_sheet(
+            faces(2), ["awe", "awe"], ["fear", "awe"], [1, 1], path, notes=["votes: awe 9", ""]
+        )
+    )
+    assert drawing.words == ["✘ fear 100 %", "true: awe\nvotes: awe 9", "✔ awe 100 %"]
+
+
 def test_a_row_has_as_many_faces_as_asked(record):
     drawing = record(
         lambda path: prediction_sheet(faces(5), None, ["fear"] * 5, [0.5] * 5, path, columns=2)
@@ -77,6 +86,7 @@ def test_a_class_without_images_says_so(record):
         ({"confidence": [0.5]}, "expected 2 confidence"),
         ({"confidence": [0.5, 1.5]}, "confidence <= 1"),
         ({"candidates": [["a"]]}, "expected 2 candidates"),
+        ({"notes": ["a"]}, "expected 2 notes"),
         ({"columns": 0}, "columns >= 1"),
     ],
 )

@@ -17,6 +17,7 @@ left out: 25,045 training, 3,191 validation and 3,137 test images are kept of ``
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -30,8 +31,10 @@ from leaf_fer.errors import UserError
 FOLDERS = ("FER2013Train", "FER2013Valid", "FER2013Test")
 """Folders of the training, validation and test images."""
 
+VOTED = (*EXPRESSIONS, "unknown", "not a face")
+"""What the ten people could vote for, in the order of the columns."""
+
 _USAGES = ("Training", "PublicTest", "PrivateTest")
-_VOTES = 10
 
 
 def read(folder: Path) -> FaceTable:
@@ -46,12 +49,12 @@ def read(folder: Path) -> FaceTable:
     names: list[str] = []
     votes: list[list[int]] = []
     parts: list[int] = []
-    for part, name in enumerate(FOLDERS):
+    for part in range(len(FOLDERS)):
         rows = _rows(folder, part)
-        names += [f"{name}/{image}" for image in rows]
+        names += rows
         votes += rows.values()
         parts += [part] * len(rows)
-    targets = majority(np.array(votes, dtype=np.int64).reshape(-1, _VOTES))
+    targets = majority(np.array(votes, dtype=np.int64).reshape(-1, len(VOTED)))
     kept = np.flatnonzero(targets != UNKNOWN)
     table = FaceTable(
         classes=EXPRESSIONS,
@@ -64,6 +67,23 @@ def read(folder: Path) -> FaceTable:
     return table
 
 
+def read_votes(folder: Path, names: Iterable[str]) -> NDArray[np.int64]:
+    """Read how ten people voted on some faces of :func:`read`.
+
+    Args:
+        folder: the folder that holds :data:`FOLDERS`.
+        names: N names of the table, in any order.
+
+    Returns:
+        (N, 10) counts, columns as in :data:`VOTED`.
+
+    Raises:
+        UserError: another layout, or a row that is not a name and ten votes.
+    """
+    known = {name: row for part in range(len(FOLDERS)) for name, row in _rows(folder, part).items()}
+    return np.array([known[name] for name in names], dtype=np.int64).reshape(-1, len(VOTED))
+
+
 def majority(votes: ArrayLike) -> NDArray[np.int64]:
     """The class that most votes agree on.
 
@@ -71,7 +91,7 @@ def majority(votes: ArrayLike) -> NDArray[np.int64]:
     be one of the eight expressions rather than unknown or NF.
 
     Args:
-        votes: (N, 10) counts, in the order of the module's description.
+        votes: (N, 10) counts, columns as in :data:`VOTED`.
 
     Returns:
         (N,) class in [0, 8), or UNKNOWN.
@@ -87,7 +107,7 @@ def majority(votes: ArrayLike) -> NDArray[np.int64]:
 
 
 def _rows(folder: Path, part: int) -> dict[str, list[int]]:
-    """Votes by image name of one part; rows without an image name have no face."""
+    """Votes by name in the table of one part; rows without an image name have no face."""
     file, column = folder / FOLDERS[part] / "label.csv", 0
     if not file.parent.is_dir():
         raise wrong_layout("ferplus", folder, f"the folder {FOLDERS[part]}", __doc__)
@@ -99,10 +119,11 @@ def _rows(folder: Path, part: int) -> dict[str, list[int]]:
     for place, row in lines(file):
         if column == 1 and row[0] != _USAGES[part]:
             continue
-        name, votes = _votes(row, column, place)
+        image, votes = _votes(row, column, place)
+        name = f"{FOLDERS[part]}/{image}"
         if name in found:
-            raise UserError(f"{place}: {name} is listed twice")
-        if name:
+            raise UserError(f"{place}: {image} is listed twice")
+        if image:
             found[name] = votes
     return found
 
@@ -110,10 +131,10 @@ def _rows(folder: Path, part: int) -> dict[str, list[int]]:
 def _votes(row: list[str], column: int, place: str) -> tuple[str, list[int]]:
     """Image name, which stands in ``column``, and votes of one row."""
     try:
-        votes = [int(vote) for vote in row[2 : 2 + _VOTES]]
+        votes = [int(vote) for vote in row[2 : 2 + len(VOTED)]]
     except ValueError:
         votes = []
-    if len(votes) != _VOTES:
+    if len(votes) != len(VOTED):
         expected = "a name, a box and ten counts" if column == 0 else "usage, name and ten counts"
         raise UserError(f"{place}: expected {expected}, got {','.join(row)!r}")
     return row[column].strip(), votes

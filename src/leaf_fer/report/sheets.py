@@ -25,6 +25,7 @@ def prediction_sheet(
     path: Path,
     columns: int = 8,
     candidates: Sequence[Sequence[str]] | None = None,
+    notes: Sequence[str] | None = None,
 ) -> None:
     """Draw faces with what was predicted for them, and whether that is right.
 
@@ -36,6 +37,7 @@ def prediction_sheet(
         path: file to write.
         columns: faces in a row, >= 1.
         candidates: N lists of the classes that a face may well show.
+        notes: N last lines, such as the votes of annotators; empty for none.
 
     Raises:
         ValueError: shapes, lengths or ranges are not as above.
@@ -43,7 +45,7 @@ def prediction_sheet(
     """
     _check_images("images", images)
     lists = {"truth": truth, "predicted": predicted, "confidence": confidence,
-             "candidates": candidates}  # fmt: skip
+             "candidates": candidates, "notes": notes}  # fmt: skip
     for name, values in lists.items():
         if values is not None and len(values) != len(images):
             raise ValueError(f"expected {len(images)} {name}, one an image, got {len(values)}")
@@ -53,14 +55,15 @@ def prediction_sheet(
         raise ValueError(f"expected 0 <= confidence <= 1, got {list(confidence)}")
     num_images = len(images)
     facts = zip(predicted, confidence, truth or [None] * num_images,
-                candidates or [()] * num_images, strict=True)  # fmt: skip
+                candidates or [()] * num_images, notes or [""] * num_images,
+                strict=True)  # fmt: skip
     with plain_style():
         captions = [_caption(*one) for one in facts]
         save(_sheet(images, captions, min(columns, num_images)).figure, path)
 
 
 def _caption(
-    predicted: str, confidence: float, truth: str | None, candidates: Sequence[str]
+    predicted: str, confidence: float, truth: str | None, candidates: Sequence[str], note: str
 ) -> tuple[str, str, str]:
     """First line, further lines and color of what stands under a face."""
     if truth is None:
@@ -73,6 +76,8 @@ def _caption(
     more = [f"true: {drawable(truth)}"] if truth is not None and truth != predicted else []
     if candidates:
         more.append("candidates: " + ", ".join(drawable(name) for name in candidates))
+    if note:
+        more.append(drawable(note))
     return said, "\n".join(more), color
 
 
