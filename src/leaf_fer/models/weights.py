@@ -9,12 +9,13 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import load
 
 from leaf_fer.errors import UserError
 from leaf_fer.files import write_atomically, write_json
 from leaf_fer.models.architecture import Architecture, build_classifier
 from leaf_fer.models.classifier import Classifier
+from leaf_fer.models.starting import serialized
 
 FORMAT = 1
 
@@ -47,8 +48,7 @@ def save_model(folder: Path, model: Classifier, card: Card) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{folder}: cannot be written: {error.strerror}") from error
-    weights = {k: v.detach().cpu().contiguous().clone() for k, v in model.state_dict().items()}
-    write_atomically(folder / "model.safetensors", save(weights))
+    write_atomically(folder / "model.safetensors", serialized(model.state_dict()))
     write_json(
         folder / "config.json",
         {
