@@ -122,7 +122,7 @@ def test_more_images_than_there_are_cannot_be_compared(faces, tmp_path):
     [
         (
             ["--method", "leaf"],
-            "--method leaf: unknown method; known: simclr, barlow_twins, vicreg",
+            "--method leaf: unknown method; known: simclr, barlow_twins, vicreg, distill",
         ),
         (["--labels", "40"], "--labels: unknown option"),
         (["--off-diagonal", "1"], "--off-diagonal: unknown option"),

@@ -34,6 +34,7 @@ from leaf_fer.models import (
     Start,
     build_classifier,
     fill,
+    freeze,
     pretrained,
     read_start,
 )
@@ -192,6 +193,7 @@ def build_state(
     model: Classifier = build_classifier(architecture(settings, classes))
     if start is not None:
         _begin_from(start, model, settings.backbone)
+    freeze(model, settings.freeze)
     model = laid_out(model, settings).to(device)
     counts = torch.from_numpy(np.bincount(split.targets, minlength=classes)).float()
     problem = Problem(classes, len(split.labeled), len(split.unlabeled), counts / counts.sum())

@@ -33,6 +33,8 @@ class Settings:
         backbone: name of a timm model, conv4, or mobilenetv1_vggface2.
         init: weights that the backbone starts from: a file or folder, or the name of a timm model;
             none draws them.
+        freeze: first layers of the backbone that keep the weights of init; a ResNet-18 has 9, the
+            MobileNet 14.
         eaf: levels that get an EAF: semantic, instance, both with a comma, or none.
         num_experts: experts of an EAF.
         top_k: experts that a gate keeps; none means 2, or 1 where there is only one.
@@ -90,6 +92,7 @@ class Settings:
     image_size: Count = 112
     backbone: str = "resnet18"
     init: str | None = None
+    freeze: Natural = 0
     eaf: str = "none"
     num_experts: Count = 4
     top_k: Count | None = None
@@ -224,6 +227,10 @@ def configure(*sources: Mapping[str, Any]) -> Config:
     if settings.top_k is not None and settings.top_k > settings.num_experts:
         raise UserError(
             f"--top-k {settings.top_k}: expected at most --num-experts {settings.num_experts}"
+        )
+    if settings.freeze and settings.init is None:
+        raise UserError(
+            f"--freeze {settings.freeze}: keeps the weights of --init, and --init is none"
         )
     return Config(settings, own)
 

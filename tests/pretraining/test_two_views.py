@@ -12,7 +12,7 @@ from leaf_fer.pretraining import PRETRAINING
 from leaf_fer.types import Batch, Clock, Labeled, Problem, Unlabeled
 
 pytest.importorskip("lightly")
-every = pytest.mark.parametrize("key", sorted(PRETRAINING))
+every = pytest.mark.parametrize("key", ["simclr", "barlow_twins", "vicreg"])
 PROBLEM = Problem(2, 16, 0, torch.ones(2) / 2)
 CLOCK = Clock(0, 10, 5)
 

@@ -5,6 +5,7 @@ from leaf_fer.models.attachment import EAFHead, attach_eaf
 from leaf_fer.models.classifier import Classifier
 from leaf_fer.models.eaf import EAF
 from leaf_fer.models.forward import frozen_statistics, guess, single_precision, together
+from leaf_fer.models.freezing import freeze
 from leaf_fer.models.reading import pretrained, read_start
 from leaf_fer.models.starting import Start, fill, save_start
 from leaf_fer.models.weights import Card, load_model, save_model
@@ -19,6 +20,7 @@ __all__ = [
     "attach_eaf",
     "build_classifier",
     "fill",
+    "freeze",
     "frozen_statistics",
     "guess",
     "load_model",

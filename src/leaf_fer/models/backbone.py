@@ -30,6 +30,10 @@ class Conv4(nn.Module):
         super().__init__()
         self.layers = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(3), nn.Flatten())
 
+    def group_matcher(self, coarse: bool = False) -> Callable[[str], int]:
+        """The layer that a weight is in, for timm: one of the four."""
+        return lambda name: int(name.split(".")[1]) // 4
+
     def forward(self, images: Tensor) -> Tensor:
         """Encode images of at least 16 pixels."""
         if min(images.shape[2:]) < 16:

@@ -37,6 +37,7 @@ class Classifier(nn.Module):
 
     Attributes:
         width: D, of the features in :class:`~leaf_fer.types.Output`.
+        frozen: modules that stay in evaluation mode; see :func:`~leaf_fer.models.freeze`.
 
     Raises:
         ValueError: fewer than two classes.
@@ -65,6 +66,14 @@ class Classifier(nn.Module):
         self.refine = refine or nn.Identity()
         self.head = nn.Linear(width, classes)
         self.instance = instance or nn.Identity()
+        self.frozen: list[nn.Module] = []
+
+    def train(self, mode: bool = True) -> Classifier:
+        """Set the mode of all modules but the frozen ones."""
+        super().train(mode)
+        for module in self.frozen:
+            module.eval()
+        return self
 
     def forward(self, images: Tensor) -> Output:
         """Classify images, (B, 3, H, W) float, normalized."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -79,6 +79,10 @@ class MobileNetV1(nn.Module):
             layers.append(_layer(channels, widths * width, 1, 1))
             channels = widths * width
         self.layers = nn.Sequential(*layers)
+
+    def group_matcher(self, coarse: bool = False) -> Callable[[str], int]:
+        """The layer that a weight is in, for timm: the first convolution, then the blocks."""
+        return lambda name: (int(name.split(".")[1]) + 1) // 2
 
     def forward(self, images: Tensor) -> Tensor:
         """Encode images of any size: the mean of the last map."""
