@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from leaf_fer.metrics import calibration_error, confusion_matrix, summarize
+from leaf_fer.metrics import calibration_error, confusion_matrix, separation, summarize
 
 NAMES = tuple("abcdefg")
 
@@ -75,6 +75,37 @@ def test_a_collapse_is_seen_in_the_shares():
 def test_the_result_is_ready_for_json(dtype):
     p, y = predictions(20, 0)
     assert json.loads(json.dumps(summarize(p.astype(dtype), y, NAMES)))["count"] == 20
+
+
+class TestSeparation:
+    def by_hand(self, p, y) -> float:
+        areas = []
+        for i in set(y):
+            for j in set(y) - {i}:
+                pairs = [(a, b) for a in p[y == i, i] for b in p[y == j, i]]
+                areas.append(sum((a > b) + 0.5 * (a == b) for a, b in pairs) / len(pairs))
+        return sum(areas) / len(areas)
+
+    @pytest.mark.parametrize("missing", [(), (0, 6)])
+    def test_it_is_the_loop_over_pairs_of_samples(self, missing):
+        p, y = predictions(120, 5, missing)
+        p = p.round(2)  # so that there are ties
+        assert separation(p, y) == pytest.approx(self.by_hand(p, y))
+
+    def test_it_agrees_with_scikit_learn(self):
+        p, y = predictions(300, 0)
+        expected = sk.roc_auc_score(y, p, multi_class="ovo", average="macro")
+        assert separation(p, y) == pytest.approx(expected)
+        assert summarize(p, y, NAMES)["auc"] == separation(p, y)
+
+    def test_its_ends_are_those_of_order_not_of_thresholds(self):
+        p = np.array([[0.9, 0.1], [0.8, 0.2]])
+        assert separation(p, np.array([0, 1])) == 1
+        assert separation(p, np.array([1, 0])) == 0
+        assert separation(np.full((4, 2), 0.5), np.array([0, 0, 0, 1])) == 0.5
+
+    def test_a_single_class_has_nobody_to_be_told_from(self):
+        assert separation(one_hot([0, 1], 2), np.array([1, 1])) is None
 
 
 class TestCalibrationError:

@@ -98,11 +98,15 @@ def report(result: Mapping[str, Any]) -> str:
     lines = []
     for found in (result, *result.get("others", ())):
         where = f"{found['part']} ({found['selection']})" if "selection" in found else found["part"]
-        lines.append(
-            f"{where}: overall {100 * found['overall_accuracy']:.2f} %, "
-            f"balanced {100 * found['balanced_accuracy']:.2f} %, "
-            f"macro F1 {100 * found['macro_f1']:.2f} %, ECE {100 * found['ece']:.2f} %"
-        )
+        shown = {
+            "overall": found["overall_accuracy"],
+            "balanced": found["balanced_accuracy"],
+            "macro F1": found["macro_f1"],
+            "AUC": found.get("auc"),
+            "ECE": found["ece"],
+        }
+        known = (f"{k} {100 * v:.2f} %" for k, v in shown.items() if v is not None)
+        lines.append(f"{where}: {', '.join(known)}")
     recall = ((name, value) for name, value in result["per_class_recall"].items())
     lines.append(
         "recall: " + ", ".join(f"{n} {'-' if v is None else f'{100 * v:.1f} %'}" for n, v in recall)

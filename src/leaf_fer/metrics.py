@@ -34,6 +34,34 @@ def calibration_error(
     return float(np.abs(gap).sum() / len(confidence))
 
 
+def separation(
+    probabilities: NDArray[np.floating[Any]], targets: NDArray[np.int64]
+) -> float | None:
+    """Return how well two classes are told apart, on average over all pairs: M of Hand & Till.
+
+    Hand & Till (2001, Machine Learning 45:171-186), eq. (7). For classes i != j, A(i|j) is the
+    probability that a sample of i gets a higher p_i than one of j, half of it for ties: the area
+    under the ROC curve of the pair. It depends on no threshold, and on rare classes far less by
+    chance than their recall.
+
+    Args:
+        probabilities: (N, C), rows sum to 1.
+        targets: (N,) int64 in [0, C).
+
+    Returns:
+        Mean A(i|j) of the classes that occur, in [0, 1], 0.5 by chance; None for fewer than two.
+    """
+    present = np.unique(targets)
+    areas = []
+    for i in present:
+        scores = [np.sort(probabilities[targets == j, i]) for j in present if j != i]
+        own = probabilities[targets == i, i]
+        for others in scores:
+            below, up_to = (np.searchsorted(others, own, side) for side in ("left", "right"))
+            areas.append((below + up_to).mean() / (2 * len(others)))
+    return float(np.mean(areas)) if areas else None
+
+
 def summarize(
     probabilities: NDArray[np.floating[Any]], targets: NDArray[np.int64], classes: tuple[str, ...]
 ) -> dict[str, Any]:
@@ -47,8 +75,9 @@ def summarize(
     Returns:
         ``overall_accuracy``; ``balanced_accuracy``, the mean recall of the classes that occur;
         ``per_class_recall`` by name, None for a class that does not occur; ``macro_f1`` over the
-        classes that occur or are predicted; ``ece`` with 15 bins; ``confusion_matrix`` with true
-        classes as rows; ``predicted_shares`` by name; ``classes``; ``count``.
+        classes that occur or are predicted; ``auc``, see :func:`separation`; ``ece`` with 15
+        bins; ``confusion_matrix`` with true classes as rows; ``predicted_shares`` by name;
+        ``classes``; ``count``.
     """
     predictions = probabilities.argmax(axis=1)
     matrix = confusion_matrix(targets, predictions, len(classes))
@@ -65,6 +94,7 @@ def summarize(
             for name, value, there in zip(classes, recall, present, strict=True)
         },
         "macro_f1": float(f1[seen].mean()),
+        "auc": separation(probabilities, targets),
         "ece": calibration_error(confidence, predictions == targets),
         "confusion_matrix": matrix.tolist(),
         "predicted_shares": {

@@ -200,6 +200,15 @@ def test_overall_accuracy_has_numbers_of_the_paper_of_its_own(shown):
     assert (row["mean"], row["paper"]) == ("60", "50.27")
 
 
+def test_pairs_of_classes_have_a_table_without_numbers_of_the_paper(shown):
+    line = record(0.5)
+    line["metrics"]["auc"] = 0.875
+    text = shown([line], "--metric", "auc")
+    assert "## AUC of pairs of classes, last step" in text
+    assert "**87.50** |" in text
+    assert "(paper" not in text
+
+
 def test_columns_are_in_the_order_of_the_paper_and_rows_in_that_of_the_methods(shown):
     lines = [
         *(record(labels=labels) for labels in ("1000", "200")),

@@ -120,7 +120,12 @@ def add_table(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("folders", metavar="DIR", nargs="+", help="folders that leaf bench run has written")
     add("--format", choices=("markdown", "latex", "csv", "html"), default="markdown")
-    add("--metric", choices=("balanced", "overall"), default="balanced", help="accuracy (balanced)")
+    add(
+        "--metric",
+        choices=("balanced", "overall", "auc"),
+        default="balanced",
+        help="balanced or overall accuracy, or how well pairs of classes are told apart (balanced)",
+    )
     add(
         "--selection",
         choices=("last", "best", "both"),

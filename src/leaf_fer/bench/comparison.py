@@ -17,6 +17,13 @@ from leaf_fer.registry import methods
 PAPER = Path(__file__).with_name("paper.csv")
 """Numbers of the paper, in percent; a row has the name that records of it have."""
 
+METRICS = {
+    "balanced": ("balanced_accuracy", "Balanced accuracy"),
+    "overall": ("overall_accuracy", "Overall accuracy"),
+    "auc": ("auc", "AUC of pairs of classes"),
+}
+"""What is compared, with its name in records and in titles."""
+
 LOWER, UPPER = "supervised", "supervised, all labels"
 """Rows that say what labels alone give."""
 
@@ -80,7 +87,7 @@ class Table:
     """Accuracies by row and column.
 
     Attributes:
-        metric: balanced or overall.
+        metric: one of :data:`METRICS`.
         selection: which weights were tested, as records call it.
         columns: in their order.
         rows: in their order, each with an entry for every column.
@@ -97,7 +104,7 @@ def build(records: Sequence[Record], metric: str, selection: str) -> Table:
 
     Args:
         records: in any order.
-        metric: balanced or overall.
+        metric: one of :data:`METRICS`.
         selection: as records call it.
     """
     columns = _columns(records)
@@ -172,7 +179,7 @@ def _order(record: Record) -> tuple[int, int, str, int]:
 def _entry(
     records: Sequence[Record], seeds: int, metric: str, selection: str, paper: float | None
 ) -> Entry:
-    found = [record.metrics.get(selection, {}).get(f"{metric}_accuracy") for record in records]
+    found = [record.metrics.get(selection, {}).get(METRICS[metric][0]) for record in records]
     percents = tuple(100 * value for value in found if value is not None)
     states = Counter(record.state for record in records if record.state != "finished")
     commits = tuple(sorted({record.commit for record in records if record.commit}))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from html import escape
 from itertools import groupby, zip_longest
 
-from leaf_fer.bench.comparison import LOWER, UPPER, Column, Entry, Table
+from leaf_fer.bench.comparison import LOWER, METRICS, UPPER, Column, Entry, Table
 
 DASH = "\N{EN DASH}"
 
@@ -210,7 +210,7 @@ def _beside(entry: Entry) -> list[str]:
 def _headings(table: Table) -> tuple[str, str]:
     """What is measured, and of which weights."""
     weights = "last step" if table.selection == "last" else "step that was best on validation"
-    return f"{table.metric.capitalize()} accuracy", weights
+    return METRICS[table.metric][1], weights
 
 
 def _title(table: Table) -> str:

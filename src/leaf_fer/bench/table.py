@@ -65,7 +65,7 @@ def notes(records: Sequence[Record]) -> list[str]:
     )
     devices = sorted({record.device for record in records if record.device})
     return [
-        f"Accuracy in percent on the {' and '.join(parts)} part.",
+        f"In percent, on the {' and '.join(parts)} part.",
         f"Mean ± standard deviation (n - 1) over the {len(seeds)} seeds {listed}."
         if len(seeds) > 1
         else f"One seed: {listed}.",
