@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -296,3 +297,77 @@ def test_env_names_versions_and_device(capsys):
     text = capsys.readouterr().out
     assert "torch " in text
     assert "decoded images: " in text
+
+
+@pytest.fixture
+def calibrated(world, tmp_path, capsys):
+    """A copy of the model that knows the test faces, and what was said."""
+    import shutil
+
+    model, faces = tmp_path / "calibrated", str(world / "faces")
+    shutil.copytree(world / "run" / "model", model)
+    where = ["--part", "test", "--cache", str(world / "cache")]
+    assert main(["calibrate", str(model), faces, *where]) == 0
+    return str(model), capsys.readouterr()
+
+
+def test_candidates_hold_the_true_class_as_often_as_promised(world, calibrated, capsys):
+    model, said = calibrated
+    assert "candidate sets learned from 24 faces (test part of " in said.out
+    assert "--coverage 0.9: " in said.out
+    where = [str(world / "faces"), "--cache", str(world / "cache")]
+    words = ["evaluate", model, *where, "--coverage", "0.8"]
+    assert main([*words, "--format", "json"]) == 0
+    sets = json.loads(capsys.readouterr().out)["sets"]
+    assert 0.8 <= sets["coverage"] <= 1  # of the same faces: (n + 1) 0.8 / n, and ties
+    assert 1 <= sets["size"] <= 8
+    assert main(words) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2] == "candidate sets and the true class:"
+    assert lines[3].startswith("all faces ")
+    assert len(lines) == 4 + 8
+
+
+@pytest.mark.parametrize("style", ["table", "json", "csv"])
+def test_predict_names_candidates_and_may_abstain(world, files, calibrated, style, capsys):
+    model, _ = calibrated
+    names = [str(files / "good.png"), str(files / "bad.jpg")]
+    asked = ["--coverage", "0.9", "--abstain", "--format", style]
+    assert main(["predict", model, *names, *asked]) == 1
+    text = capsys.readouterr().out
+    if style == "json":
+        good, bad = json.loads(text)
+        ranked = sorted(good["scores"], key=lambda name: -good["scores"][name])
+        assert good["candidates"] == ranked[: len(good["candidates"])]
+        assert len(good["candidates"]) > 1  # two steps of training leave it very unsure
+        assert good["label"] is None
+        assert bad["candidates"] is None
+    elif style == "csv":
+        row = text.splitlines()[1].split(",")
+        assert row[1] == ""
+        assert ";" in row[-2]
+    else:
+        assert text.startswith("not sure ")
+        assert "; candidates: " in text
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--coverage", "0.9"], "--coverage 0.9: the model has not been calibrated; leaf calib"),
+        (["--coverage", "90"], "--coverage 90: expected a number in (0, 1)"),
+        (["--coverage", "most"], "--coverage most: expected a number in (0, 1)"),
+        (["--abstain"], "--abstain: expected --coverage as well"),
+        (["--per-class"], "--per-class: expected --coverage as well"),
+    ],
+)
+def test_sets_that_cannot_be_are_refused(world, files, words, message, capsys):
+    assert main(["predict", str(world / "run"), str(files / "good.png"), *words]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_damaged_calibration_is_said(calibrated, files, capsys):
+    model, _ = calibrated
+    (Path(model) / "calibration.json").write_text('{"format": 1, "scores": [1]}')
+    assert main(["predict", model, str(files / "good.png")]) == 2
+    assert "calibration.json: damaged: " in capsys.readouterr().err

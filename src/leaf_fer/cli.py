@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -125,33 +126,79 @@ def run_evaluate(command: argparse.Namespace) -> int:
     """``leaf evaluate``."""
     find_model(command.model)
     find_data(command.data)
-    from leaf_fer import commands
+    from leaf_fer import measure
 
-    return commands.evaluate(
+    return measure.evaluate(
         Path(command.model),
         command.data,
         part=command.part,
         style=command.format,
-        batch_size=checked("eval_batch_size", command.batch_size, "--batch-size"),
-        device=checked("device", command.device, "--device"),
-        precision=checked("precision", command.precision, "--precision"),
         cache=command.cache,
+        **sets(command),
+        **machine(command),
+    )
+
+
+def run_calibrate(command: argparse.Namespace) -> int:
+    """``leaf calibrate``."""
+    find_model(command.model)
+    find_data(command.data)
+    from leaf_fer import measure
+
+    return measure.calibrate(
+        Path(command.model),
+        command.data,
+        part=command.part,
+        cache=command.cache,
+        **machine(command),
     )
 
 
 def run_predict(command: argparse.Namespace) -> int:
     """``leaf predict``."""
     find_model(command.model)
+    asked = sets(command)
+    if command.abstain and asked["coverage"] is None:
+        raise UserError("--abstain: expected --coverage as well")
     from leaf_fer import commands
 
     return commands.predict(
         Path(command.model),
         command.paths,
         style=command.format,
-        batch_size=checked("eval_batch_size", command.batch_size, "--batch-size"),
-        device=checked("device", command.device, "--device"),
-        precision=checked("precision", command.precision, "--precision"),
+        abstain=command.abstain,
+        **asked,
+        **machine(command),
     )
+
+
+def sets(command: argparse.Namespace) -> dict[str, Any]:
+    """What is asked about candidate sets.
+
+    Raises:
+        UserError: a coverage that cannot be, or something about sets that are not asked for.
+    """
+    text = command.coverage
+    if text is None:
+        if command.per_class:
+            raise UserError("--per-class: expected --coverage as well")
+        return {"coverage": None, "per_class": False}
+    try:
+        coverage = float(text)
+    except ValueError:
+        coverage = math.nan
+    if not 0 < coverage < 1:
+        raise UserError(f"--coverage {text}: expected a number in (0, 1)")
+    return {"coverage": coverage, "per_class": command.per_class}
+
+
+def machine(command: argparse.Namespace) -> dict[str, Any]:
+    """How a model is to be run."""
+    return {
+        "batch_size": checked("eval_batch_size", command.batch_size, "--batch-size"),
+        "device": checked("device", command.device, "--device"),
+        "precision": checked("precision", command.precision, "--precision"),
+    }
 
 
 def run_data(command: argparse.Namespace) -> int:
@@ -256,6 +303,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "train": run_train,
     "pretrain": run_train,
     "evaluate": run_evaluate,
+    "calibrate": run_calibrate,
     "predict": run_predict,
     "data": run_data,
     "weights": run_weights,

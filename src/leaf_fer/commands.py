@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import math
 import os
 import platform
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,24 +16,22 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from leaf_fer.answers import WRITERS
 from leaf_fer.build import computes_bfloat16
 from leaf_fer.config import Config, read_yaml
 from leaf_fer.data import synthetic
 from leaf_fer.data.augment import normalize
 from leaf_fer.data.decode import UnreadableImage, decode, resize
-from leaf_fer.data.names import canonical
 from leaf_fer.data.sources import read_faces
 from leaf_fer.data.store import default_cache, prepare
 from leaf_fer.data.table import PARTS, UNKNOWN
-from leaf_fer.data.views import Images
-from leaf_fer.engine.evaluate import evaluate as class_scores
 from leaf_fer.engine.loop import Interrupted
 from leaf_fer.errors import UserError, process, say
-from leaf_fer.metrics import summarize
+from leaf_fer.measure import report
 from leaf_fer.models import save_start
 from leaf_fer.models.mobilenet import MobileNetV1, load_folded
 from leaf_fer.models.tfjs import layers, read_graph
-from leaf_fer.predict import Prediction, find_images, load
+from leaf_fer.predict import find_images, load
 from leaf_fer.types import MEAN, STD
 
 if TYPE_CHECKING:
@@ -91,81 +87,6 @@ def _check_same(saved: Mapping[str, Any], config: Config, given: Mapping[str, An
             )
 
 
-def report(result: Mapping[str, Any]) -> str:
-    """Metrics as a few lines of text."""
-    if "overall_accuracy" not in result:
-        return "trained; no labeled images to evaluate on"
-    lines = []
-    for found in (result, *result.get("others", ())):
-        where = f"{found['part']} ({found['selection']})" if "selection" in found else found["part"]
-        shown = {
-            "overall": found["overall_accuracy"],
-            "balanced": found["balanced_accuracy"],
-            "macro F1": found["macro_f1"],
-            "AUC": found.get("auc"),
-            "ECE": found["ece"],
-        }
-        known = (f"{k} {100 * v:.2f} %" for k, v in shown.items() if v is not None)
-        lines.append(f"{where}: {', '.join(known)}")
-    recall = ((name, value) for name, value in result["per_class_recall"].items())
-    lines.append(
-        "recall: " + ", ".join(f"{n} {'-' if v is None else f'{100 * v:.1f} %'}" for n, v in recall)
-    )
-    return "\n".join(lines)
-
-
-def evaluate(
-    folder: Path,
-    spec: str,
-    *,
-    part: str,
-    style: str,
-    batch_size: int,
-    device: str,
-    precision: str = "auto",
-    cache: str | None,
-) -> int:
-    """Measure a model on one part of a data set; print the result."""
-    predictor = load(folder, device=device, precision=precision)
-    table = read_faces(spec)
-    number = _correspondence(table.classes, predictor.classes, spec)
-    store = prepare(
-        table, predictor.card.architecture.image_size, cache=Path(cache) if cache else None
-    )
-    rows = table.rows(part)
-    rows = rows[(table.targets[rows] != UNKNOWN) & store.valid[rows]]
-    if not len(rows):
-        counts = {p: int((table.targets[table.rows(p)] != UNKNOWN).sum()) for p in PARTS}
-        there = ", ".join(f"{p} ({n})" for p, n in counts.items() if n) or "none"
-        raise UserError(f"--part {part}: no labeled images there; parts with labels: {there}")
-    probabilities = class_scores(
-        predictor.model,
-        Images(store.images, predictor.device),
-        rows,
-        batch_size=batch_size,
-        autocast=predictor.autocast,
-        progress=True,
-    )
-    result = summarize(probabilities, number[table.targets[rows]], predictor.classes)
-    result = {"part": part, **result}
-    print(json.dumps(result, indent=2) if style == "json" else report(result))
-    return 0
-
-
-def _correspondence(
-    data: Sequence[str], model: Sequence[str], spec: str
-) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Class numbers of the data -> class numbers of the model, by name."""
-    place = {canonical(name) or name: number for number, name in enumerate(model)}
-    missing = [name for name in data if (canonical(name) or name) not in place]
-    if missing:
-        raise UserError(
-            f"{spec}: the model does not know the classes {', '.join(missing)}; "
-            f"it knows {', '.join(model)}"
-        )
-    return np.array([place[canonical(name) or name] for name in data], dtype=np.int64)
-
-
 def predict(
     folder: Path,
     paths: Sequence[str],
@@ -174,12 +95,18 @@ def predict(
     batch_size: int,
     device: str,
     precision: str = "auto",
+    coverage: float | None = None,
+    per_class: bool = False,
+    abstain: bool = False,
 ) -> int:
     """Classify image files; print one line each; 1 if any could not be read."""
     predictor = load(folder, device=device, precision=precision)
     files = list(find_images(paths))
+    answers = predictor.predict(
+        files, batch_size=batch_size, coverage=coverage, per_class=per_class
+    )
     predictions = tqdm(
-        predictor.predict(files, batch_size=batch_size),
+        (one.unsure() for one in answers) if abstain else answers,
         total=len(files),
         unit="image",
         disable=True if sys.stdout.isatty() else None,  # the answers themselves are progress
@@ -190,43 +117,6 @@ def predict(
             failed += 1
             say(f"leaf: {found.path}: {found.error}")
     return 1 if failed else 0
-
-
-def _write_table(found: Iterable[Prediction], classes: Sequence[str]) -> Iterable[Prediction]:
-    width = max(map(len, classes))
-    for one in found:
-        if one.scores is None:
-            print(f"{'error':{width}}      -  {one.path}  ({one.error})")
-        else:
-            rest = sorted(one.scores.items(), key=lambda item: -item[1])[1:3]
-            others = ", ".join(f"{name} {100 * p:.0f} %" for name, p in rest)
-            print(
-                f"{one.label:{width}}  {100 * (one.confidence or 0):3.0f} %  {one.path}  ({others})"
-            )
-        yield one
-
-
-def _write_json(found: Iterable[Prediction], classes: Sequence[str]) -> Iterable[Prediction]:
-    print("[", end="")
-    for number, one in enumerate(found):
-        text = json.dumps({**vars(one), "path": str(one.path)})
-        print(f"{',' if number else ''}\n  {text}", end="")
-        yield one
-    print("\n]")
-
-
-def _write_csv(found: Iterable[Prediction], classes: Sequence[str]) -> Iterable[Prediction]:
-    writer = csv.writer(sys.stdout)
-    writer.writerow(["path", "label", "confidence", *classes, "error"])
-    for one in found:
-        scores = one.scores or {}
-        writer.writerow(
-            [one.path, one.label, one.confidence, *(scores.get(c) for c in classes), one.error]
-        )
-        yield one
-
-
-WRITERS = {"table": _write_table, "json": _write_json, "csv": _write_csv}
 
 
 def data(

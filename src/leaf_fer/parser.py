@@ -101,12 +101,30 @@ def build_parser(words: Sequence[str]) -> Parser:
     evaluate.add_argument("--part", choices=("test", "validation", "train"), default="test")
     evaluate.add_argument("--format", choices=("table", "json"), default="table")
     evaluate.add_argument("--cache", help="folder of the decoded images")
+    _add_sets(evaluate)
     _add_common(evaluate)
+
+    calibrate = add(
+        "calibrate",
+        "learn from labeled faces how many classes --coverage has to name",
+        epilog=DATA_HELP,
+    )
+    calibrate.add_argument("model", metavar="RUN|MODEL", help="a run folder or a model folder")
+    calibrate.add_argument("data", metavar="DATA", help="faces not trained on; see below")
+    calibrate.add_argument("--part", choices=("validation", "test", "train"), default="validation")
+    calibrate.add_argument("--cache", help="folder of the decoded images")
+    _add_common(calibrate)
 
     predict = add("predict", "name the expression on images of faces")
     predict.add_argument("model", metavar="MODEL", help="a run folder or a model folder")
     predict.add_argument("paths", metavar="PATH", nargs="+", help="image files or folders of them")
     predict.add_argument("--format", choices=("table", "json", "csv"), default="table")
+    _add_sets(predict)
+    predict.add_argument(
+        "--abstain",
+        action="store_true",
+        help="with --coverage: no label where more than one class may be the true one",
+    )
     _add_common(predict)
 
     data = add("data", "prepare data and say what is in it", epilog=DATA_HELP)
@@ -143,6 +161,20 @@ def build_parser(words: Sequence[str]) -> Parser:
         part.set_defaults(part=name, parser=part)
         fill(part)
     return parser
+
+
+def _add_sets(parser: Parser) -> None:
+    parser.add_argument(
+        "--coverage",
+        metavar="X",
+        help="name as many classes as it takes to have the true one among them so often, in "
+        "(0, 1); the model must have been calibrated",
+    )
+    parser.add_argument(
+        "--per-class",
+        action="store_true",
+        help="with --coverage: promise it for the faces of every class, not for all together",
+    )
 
 
 def _add_common(parser: Parser) -> None:

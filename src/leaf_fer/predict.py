@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from threading import Event
@@ -13,18 +15,27 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from leaf_fer.build import computes_bfloat16
+from leaf_fer.conformal import Calibration
 from leaf_fer.data.decode import UnreadableImage, cut, decode, lenient
 from leaf_fer.data.folder import image_files
 from leaf_fer.engine.evaluate import Scores, ahead, begin
 from leaf_fer.errors import UserError
+from leaf_fer.files import write_json
 from leaf_fer.models import Card, load_model
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 PIXELS = 3 << 18
 """Of a core's batch, at most: feature maps of a larger one do not stay in the core's cache."""
+
+CALIBRATION = "calibration.json"
+"""In a model folder: what candidate sets are made by."""
+
+Choose = Callable[[NDArray[np.float32]], NDArray[np.bool_]]
+"""Probabilities (B, C) -> candidate sets (B, C)."""
 
 T = TypeVar("T")
 
@@ -38,6 +49,8 @@ class Prediction:
         label: the most probable class, or None if the file could not be read.
         confidence: its probability.
         scores: probability of every class by name, in the order of the model; sums to 1.
+        candidates: the classes that may be the true one, the most probable first, or None if no
+            coverage was asked for.
         error: why the file could not be read, or None.
     """
 
@@ -45,7 +58,12 @@ class Prediction:
     label: str | None = None
     confidence: float | None = None
     scores: dict[str, float] | None = None
+    candidates: tuple[str, ...] | None = None
     error: str | None = None
+
+    def unsure(self) -> Prediction:
+        """The same without a label if there is more than one candidate."""
+        return replace(self, label=None) if len(self.candidates or ()) > 1 else self
 
 
 class Predictor:
@@ -56,15 +74,23 @@ class Predictor:
         card: class names, image size and normalization.
         device: where to compute.
         autocast: compute in bfloat16.
+        calibration: what candidate sets are made by.
     """
 
     def __init__(
-        self, model: nn.Module, card: Card, device: torch.device, *, autocast: bool = False
+        self,
+        model: nn.Module,
+        card: Card,
+        device: torch.device,
+        *,
+        autocast: bool = False,
+        calibration: Calibration | None = None,
     ) -> None:
         self.model = model.to(memory_format=torch.channels_last).to(device).eval()
         self.card = card
         self.device = device
         self.autocast = autocast
+        self.calibration = calibration
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -72,7 +98,12 @@ class Predictor:
         return self.card.classes
 
     def predict(
-        self, paths: Iterable[str | Path], *, batch_size: int = 256
+        self,
+        paths: Iterable[str | Path],
+        *,
+        batch_size: int = 256,
+        coverage: float | None = None,
+        per_class: bool = False,
     ) -> Iterator[Prediction]:
         """Classify image files of faces, one prediction each, in their order.
 
@@ -87,14 +118,45 @@ class Predictor:
             paths: the files; each shows one cropped face.
             batch_size: images, >= 1, of a forward pass on a GPU; on a CPU the most of all cores
                 together.
+            coverage: in (0, 1); predictions have candidates that hold the true class so often.
+            per_class: see :meth:`~leaf_fer.conformal.Calibration.sets`.
+
+        Raises:
+            UserError: ``coverage`` is not allowed, or the model has not been calibrated.
         """
-        rest = map(Path, paths)
+        choose: Choose | None = None
+        if coverage is not None:
+            choose = partial(self.sets, coverage=coverage, per_class=per_class)
+            choose(np.full((1, len(self.classes)), 1 / len(self.classes), np.float32))
+        return self._predict(map(Path, paths), batch_size, choose)
+
+    def sets(
+        self, probabilities: NDArray[np.float32], coverage: float, *, per_class: bool = False
+    ) -> NDArray[np.bool_]:
+        """Return the candidate sets of faces: (B, C), rows sum to 1 -> (B, C) bool.
+
+        Raises:
+            UserError: ``coverage`` is not allowed, or the model has not been calibrated.
+        """
+        if self.calibration is None:
+            raise UserError(
+                f"--coverage {coverage:g}: the model has not been calibrated; "
+                "leaf calibrate MODEL DATA learns from labeled faces what it takes"
+            )
+        try:
+            return self.calibration.sets(probabilities, coverage, per_class=per_class)
+        except ValueError as error:
+            raise UserError(f"--coverage {coverage:g}: {error}") from None
+
+    def _predict(
+        self, rest: Iterator[Path], batch_size: int, choose: Choose | None
+    ) -> Iterator[Prediction]:
         on_gpu = self.device.type == "cuda"
         with _Lanes(on_gpu) as lanes:
             cached = max(1, PIXELS // self.card.architecture.image_size**2)
             share = batch_size if on_gpu else max(1, min(batch_size // lanes.count, cached))
             chunks = iter(lambda: list(islice(rest, share)), [])
-            begun = (lanes.submit(self._classify, chunk, lanes.closed) for chunk in chunks)
+            begun = (lanes.submit(self._classify, chunk, lanes.closed, choose) for chunk in chunks)
             for answers in ahead(begun, lanes.count):
                 yield from answers.result()
 
@@ -108,7 +170,9 @@ class Predictor:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
             return begin(self.model, images, self.card.mean, self.card.std)
 
-    def _classify(self, paths: list[Path], closed: Event) -> list[Prediction]:
+    def _classify(
+        self, paths: list[Path], closed: Event, choose: Choose | None
+    ) -> list[Prediction]:
         """From files to answers; none once nobody waits for them."""
         size = self.card.architecture.image_size
         shape = (len(paths), size, size, 3)
@@ -121,15 +185,27 @@ class Predictor:
                 pixels.numpy()[row] = cut(decode(path), size)
             except UnreadableImage as error:
                 errors[row] = str(error)
-        scores = self._begin(pixels).wait()
-        found = zip(paths, errors, scores.argmax(dim=1).tolist(), scores.tolist(), strict=True)
+        scores = self._begin(pixels).wait().numpy()
+        chosen = [None] * len(paths) if choose is None else choose(scores)
+        found = zip(paths, errors, scores, chosen, strict=True)
         return [self._answer(*one) for one in found]
 
-    def _answer(self, path: Path, error: str | None, best: int, row: list[float]) -> Prediction:
+    def _answer(
+        self,
+        path: Path,
+        error: str | None,
+        scores: NDArray[np.float32],
+        chosen: NDArray[np.bool_] | None,
+    ) -> Prediction:
         if error is not None:
             return Prediction(path, error=error)
+        best, row = int(scores.argmax()), scores.tolist()
         named = dict(zip(self.classes, row, strict=True))
-        return Prediction(path, self.classes[best], row[best], named)
+        candidates = None
+        if chosen is not None:
+            ranked = np.argsort(-scores, kind="stable").tolist()
+            candidates = tuple(self.classes[c] for c in ranked if chosen[c])
+        return Prediction(path, self.classes[best], row[best], named, candidates)
 
 
 class _Lanes:
@@ -184,13 +260,45 @@ def load(folder: str | Path, *, device: str = "auto", precision: str = "auto") -
         raise UserError(f"--precision {precision}: expected one of {', '.join(PRECISIONS)}")
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise UserError(f"--device {device}: torch sees no GPU here; expected auto or cpu")
-    folder = Path(folder)
-    inner = folder / "model"
-    model, card = load_model(inner if inner.is_dir() else folder)
+    folder = inner(Path(folder))
+    model, card = load_model(folder)
     chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     place = torch.device(chosen)
     half = precision == "bfloat16" or (precision == "auto" and computes_bfloat16(place.type))
-    return Predictor(model, card, place, autocast=half)
+    known = read_calibration(folder)
+    return Predictor(model, card, place, autocast=half, calibration=known)
+
+
+def inner(folder: Path) -> Path:
+    """The model folder of a run, or the folder itself."""
+    return folder / "model" if (folder / "model").is_dir() else folder
+
+
+def write_calibration(folder: Path, calibration: Calibration) -> None:
+    """Write what was learned about candidate sets to a model folder, or that of a run.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    write_json(inner(folder) / CALIBRATION, {"format": 1, **calibration.to_dict()})
+
+
+def read_calibration(folder: Path) -> Calibration | None:
+    """What a model folder knows about candidate sets.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    file = folder / CALIBRATION
+    if not file.exists():
+        return None
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+        if values["format"] != 1:
+            raise ValueError(f"expected format 1, got {values['format']}")
+        return Calibration.from_dict(values)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{file}: damaged: {error}; leaf calibrate writes it anew") from None
 
 
 def find_images(paths: Iterable[str | Path]) -> Iterator[str]:
