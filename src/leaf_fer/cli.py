@@ -115,6 +115,8 @@ def find_model(folder: str) -> None:
     Raises:
         UserError: neither a run folder nor a model folder.
     """
+    if folder.endswith(".onnx") and Path(folder).is_file():
+        return
     if not any((Path(folder) / name).exists() for name in ("config.json", "model/config.json")):
         raise UserError(
             f"{folder}: not a model folder: expected config.json and model.safetensors there, "
@@ -169,6 +171,31 @@ def run_predict(command: argparse.Namespace) -> int:
         abstain=command.abstain,
         **asked,
         **machine(command),
+    )
+
+
+def run_export(command: argparse.Namespace) -> int:
+    """``leaf export``."""
+    find_model(command.model)
+    if command.int8 and (command.data is None or command.format != "onnx"):
+        raise UserError("--int8: expected --data DATA, and --format onnx")
+    if command.data is not None:
+        find_data(command.data)
+    ending = {"onnx": ".onnx", "torch": ".pt2"}[command.format]
+    out = Path(command.out or Path(command.model).name + ending)
+    if out.suffix != ending:
+        raise UserError(f"--out {out}: expected a name that ends in {ending}")
+    from leaf_fer import commands
+
+    return commands.export(
+        Path(command.model),
+        out,
+        style=command.format,
+        int8=command.int8,
+        data=command.data,
+        part=command.part,
+        cache=command.cache,
+        batch_size=checked("eval_batch_size", command.batch_size, "--batch-size"),
     )
 
 
@@ -305,6 +332,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "evaluate": run_evaluate,
     "calibrate": run_calibrate,
     "predict": run_predict,
+    "export": run_export,
     "data": run_data,
     "weights": run_weights,
     "methods": run_methods,

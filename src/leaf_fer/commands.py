@@ -27,8 +27,10 @@ from leaf_fer.data.store import default_cache, prepare
 from leaf_fer.data.table import PARTS, UNKNOWN
 from leaf_fer.engine.loop import Interrupted
 from leaf_fer.errors import UserError, process, say
-from leaf_fer.measure import report
-from leaf_fer.models import save_start
+from leaf_fer.export import describe, export_onnx, export_torch, quantize
+from leaf_fer.measure import report, score
+from leaf_fer.metrics import summarize
+from leaf_fer.models import Classifier, save_start
 from leaf_fer.models.mobilenet import MobileNetV1, load_folded
 from leaf_fer.models.tfjs import layers, read_graph
 from leaf_fer.predict import find_images, load
@@ -36,6 +38,9 @@ from leaf_fer.types import MEAN, STD
 
 if TYPE_CHECKING:
     from leaf_fer.run import Run
+
+CALIBRATION_FACES = 256
+"""Faces that show how large the numbers in a network get."""
 
 
 def train(config: Config, out: Path, *, resume: bool, given: Mapping[str, Any]) -> int:
@@ -206,6 +211,45 @@ def calibration_faces(folder: Path | None, count: int = 64, size: int = 224) -> 
             raise UserError(f"--faces {folder}: none of {len(chosen)} images can be read")
         pixels = np.stack(read)
     return normalize(torch.from_numpy(pixels).permute(0, 3, 1, 2), MEAN, STD)
+
+
+def export(
+    folder: Path,
+    out: Path,
+    *,
+    style: str,
+    int8: bool,
+    data: str | None,
+    part: str,
+    cache: str | None,
+    batch_size: int,
+) -> int:
+    """Write a model for other programs; print what it is, and with int8 what it costs."""
+    predictor = load(folder, device="cpu", precision="float32")
+    network, card = predictor.model, predictor.card
+    if not isinstance(network, Classifier):
+        raise UserError(f"{folder}: is exported already; expected a model folder")
+    write = {"onnx": export_onnx, "torch": export_torch}[style]
+    write(network, card, out, predictor.calibration)
+    print(f"{out}: {', '.join(card.classes)}; {describe(card)['input']}")
+    if int8 and data is not None:
+        table = read_faces(data)
+        size = card.architecture.image_size
+        store = prepare(table, size, cache=Path(cache) if cache else None)
+        rows = table.rows("train")
+        rows = rows[store.valid[rows]]
+        faces = store.gather(rows[:: max(1, len(rows) // CALIBRATION_FACES)][:CALIBRATION_FACES])
+        small = out.with_suffix(".int8.onnx")
+        quantize(out, small, faces)
+        for file in (out, small):
+            probabilities, targets = score(load(file), data, part, cache, batch_size=batch_size)
+            result = summarize(probabilities, targets, card.classes)
+            print(
+                f"{file}: {file.stat().st_size / 1e6:.1f} MB, {part} part: "
+                f"overall {100 * result['overall_accuracy']:.2f} %, "
+                f"balanced {100 * result['balanced_accuracy']:.2f} %"
+            )
+    return 0
 
 
 def env() -> int:

@@ -109,6 +109,20 @@ def _scored(
 ) -> tuple[Predictor, NDArray[np.float32], NDArray[np.int64]]:
     """A model, its class scores of the labeled images of a part, and their classes in its order."""
     predictor = load(folder, device=device, precision=precision)
+    return predictor, *score(predictor, spec, part, cache, batch_size=batch_size)
+
+
+def score(
+    predictor: Predictor, spec: str, part: str, cache: str | None, *, batch_size: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Classify the labeled images of a part of a data set.
+
+    Returns:
+        (N, C) probabilities, and (N,) true classes in the order of the model.
+
+    Raises:
+        UserError: the part has none, or the model does not know one of the classes.
+    """
     table = read_faces(spec)
     number = _correspondence(table.classes, predictor.classes, spec)
     store = prepare(
@@ -127,8 +141,10 @@ def _scored(
         batch_size=batch_size,
         autocast=predictor.autocast,
         progress=True,
+        mean=predictor.card.mean,
+        std=predictor.card.std,
     )
-    return predictor, probabilities, number[table.targets[rows]]
+    return probabilities, number[table.targets[rows]]
 
 
 def _correspondence(

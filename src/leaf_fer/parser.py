@@ -127,6 +127,25 @@ def build_parser(words: Sequence[str]) -> Parser:
     )
     _add_common(predict)
 
+    export = add("export", "write a model for other programs", epilog=DATA_HELP)
+    export.add_argument("model", metavar="RUN|MODEL", help="a run folder or a model folder")
+    export.add_argument("--format", choices=("onnx", "torch"), default="onnx")
+    export.add_argument("--out", metavar="FILE", help="MODEL.onnx or MODEL.pt2")
+    export.add_argument(
+        "--int8",
+        action="store_true",
+        help="also FILE.int8.onnx, which computes with integers of 8 bits; needs --data",
+    )
+    export.add_argument(
+        "--data",
+        metavar="DATA",
+        help="faces: those for training fit the integers, and the labeled ones of --part say "
+        "what they cost; see below",
+    )
+    export.add_argument("--part", choices=("validation", "test"), default="validation")
+    export.add_argument("--cache", help="folder of the decoded images")
+    export.add_argument("--batch-size", default="256", help="images per step")
+
     data = add("data", "prepare data and say what is in it", epilog=DATA_HELP)
     data.add_argument("data", metavar="DATA", help="see below")
     data.add_argument("--image-size", default="112", help="side of the decoded images in pixels")

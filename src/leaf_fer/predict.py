@@ -24,6 +24,7 @@ from leaf_fer.data.decode import UnreadableImage, cut, decode, lenient
 from leaf_fer.data.folder import image_files
 from leaf_fer.engine.evaluate import Scores, ahead, begin
 from leaf_fer.errors import UserError
+from leaf_fer.export import OnnxNetwork
 from leaf_fer.files import write_json
 from leaf_fer.models import Card, load_model
 
@@ -248,7 +249,8 @@ def load(folder: str | Path, *, device: str = "auto", precision: str = "auto") -
     """Load a model folder, or the model of a run folder.
 
     Args:
-        folder: a folder with ``config.json`` and ``model.safetensors``, or with such a ``model/``.
+        folder: a folder with ``config.json`` and ``model.safetensors``, or with such a ``model/``;
+            or a file that ``leaf export`` has written as ONNX, which computes on the CPU.
         device: ``auto`` takes a GPU where there is one; or any name that torch knows.
         precision: ``float32``, ``bfloat16``, or ``auto``, which takes bfloat16 where the processor
             computes with it.
@@ -260,7 +262,13 @@ def load(folder: str | Path, *, device: str = "auto", precision: str = "auto") -
         raise UserError(f"--precision {precision}: expected one of {', '.join(PRECISIONS)}")
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise UserError(f"--device {device}: torch sees no GPU here; expected auto or cpu")
-    folder = inner(Path(folder))
+    folder = Path(folder)
+    if folder.suffix == ".onnx":
+        network = OnnxNetwork(folder)
+        return Predictor(
+            network, network.card, torch.device("cpu"), calibration=network.calibration
+        )
+    folder = inner(folder)
     model, card = load_model(folder)
     chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     place = torch.device(chosen)

@@ -81,6 +81,8 @@ def evaluate(
     batch_size: int,
     autocast: bool,
     progress: bool = False,
+    mean: Sequence[float] = MEAN,
+    std: Sequence[float] = STD,
 ) -> NDArray[np.float32]:
     """Return the class probabilities of some rows, without augmentation.
 
@@ -91,6 +93,8 @@ def evaluate(
         batch_size: images per step.
         autocast: compute in bfloat16.
         progress: show a bar with rate and time left, in a terminal.
+        mean: of red, green and blue, in [0, 1], that the model expects.
+        std: likewise.
 
     Returns:
         (N, C) float32, rows sum to 1.
@@ -103,7 +107,7 @@ def evaluate(
     with bar, half, ThreadPoolExecutor(1, "leaf-reader") as reader:
         parts = torch.split(torch.from_numpy(rows), batch_size)
         fetched = ahead((reader.submit(images.fetch, part) for part in parts), 1)
-        for scores in ahead((begin(model, batch.result(), MEAN, STD) for batch in fetched), 1):
+        for scores in ahead((begin(model, batch.result(), mean, std) for batch in fetched), 1):
             found.append(scores.wait())
             bar.update(len(found[-1]))
     model.train(was_training)
