@@ -10,6 +10,7 @@ from torch import Tensor
 
 from leaf_fer import functional as fn
 from leaf_fer.algorithms.leaf import LEAF, LEAFLiteral, LEAFRelease
+from leaf_fer.algorithms.leaf_plus import LEAFPlus
 from leaf_fer.types import Batch, Clock, Labeled, Output
 
 from .saying import START, Rows, Says, batch_of, close, problem_of, view
@@ -341,9 +342,35 @@ class TestRelease:
         assert torch.equal(positive, fn.fuzzy_set(torch.tensor(STRONG).softmax(1))[0])
 
 
+class TestPlus:
+    def batch(self) -> Batch:
+        """Labels whose two views say different things, and the usual unlabeled pair."""
+        weak, strong = torch.tensor(WEAK), torch.tensor(STRONG)
+        target = torch.tensor([0, 3, 1, 6])
+        known = Labeled(torch.arange(4), target, (weak,), (strong,))
+        return Batch(known, pair().unlabeled)
+
+    def test_labels_are_learned_from_both_views_alike(self):
+        batch = self.batch()
+        found = LEAFPlus(problem_of(7), Says(7)).loss(batch, Says(7), START)
+        target = batch.labeled.target
+        each = [F.cross_entropy(torch.tensor(z), target).item() for z in (WEAK, STRONG)]
+        close(found.terms["supervised"], sum(each) / 2)
+        half = LEAFPlus(problem_of(7), Says(7), supervised_weight=0.5)
+        close(half.loss(batch, Says(7), START).terms["supervised"], sum(each) / 4)
+
+    def test_the_unlabeled_term_is_that_of_leaf_with_a_fixed_mask(self):
+        found = LEAFPlus(problem_of(7), Says(7), threshold=0.6)
+        leaf = LEAF(problem_of(7), Says(7), mask="fixed", threshold=0.6)
+        expected = leaf.loss(pair(), Says(7), START).terms["category"]
+        assert expected > 0
+        close(found.loss(self.batch(), Says(7), START).terms["category"], expected.item())
+
+
 class TestOptions:
     def test_three_profiles_are_one_implementation(self):
-        literal = LEAF(problem_of(7), Says(7), partition_view="strong", mask="none")
+        options = {"partition_view": "strong", "partition_by": "student", "mask": "none"}
+        literal = LEAF(problem_of(7), Says(7), **options)
         assert torch.equal(
             category(literal, pair()), category(LEAFLiteral(problem_of(7), Says(7)), pair())
         )
@@ -364,8 +391,13 @@ class TestOptions:
     @pytest.mark.parametrize("profile", [LEAF, LEAFLiteral])
     def test_the_guiding_view_has_a_pass_of_its_own_without_gradient(self, profile):
         model = Says(7)
-        profile(problem_of(7), model).loss(pair(), model, START)
+        profile(problem_of(7), model, partition_by="student").loss(pair(), model, START)
         assert model.grad_enabled == [False, True]
+
+    def test_the_average_network_guides_unless_the_text_says_otherwise(self):
+        makers = {LEAF: True, LEAFPlus: True, LEAFLiteral: False, LEAFRelease: False}
+        for profile, averaged in makers.items():
+            assert (profile(problem_of(7), Says(7)).average is not None) == averaged
 
     @pytest.mark.parametrize(("contrast", "graph"), [(0.1, True), (0.0, False)])
     def test_both_guiding_views_of_the_release_have_passes_of_their_own(self, contrast, graph):
@@ -375,7 +407,7 @@ class TestOptions:
 
     def test_the_guiding_pass_moves_batch_norm_statistics(self, new_model, new_batch):
         model = new_model().train()
-        algorithm = LEAF(problem_of(4), model)
+        algorithm = LEAF(problem_of(4), model, partition_by="student")
         algorithm.loss(new_batch(LEAF.views, 0), model, START)
         assert model.backbone[1].num_batches_tracked.item() == 2
 

@@ -10,6 +10,7 @@ from leaf_fer.algorithms.fixmatch import FixMatch
 from leaf_fer.algorithms.flexmatch import FlexMatch
 from leaf_fer.algorithms.freematch import FreeMatch
 from leaf_fer.algorithms.leaf import LEAF, LEAFLiteral, LEAFRelease
+from leaf_fer.algorithms.leaf_plus import LEAFPlus
 from leaf_fer.algorithms.lion import LION
 from leaf_fer.algorithms.mean_teacher import MeanTeacher
 from leaf_fer.algorithms.mixmatch import MixMatch
@@ -43,6 +44,7 @@ ALGORITHMS: dict[str, type[Algorithm]] = {
     "adacm": AdaCM,
     "lion": LION,
     "leaf": LEAF,
+    "leaf_plus": LEAFPlus,
     "leaf_literal": LEAFLiteral,
     "leaf_release": LEAFRelease,
 }

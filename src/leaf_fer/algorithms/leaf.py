@@ -22,21 +22,24 @@ class LEAF(Algorithm):
 
         L = mean CE(y, p(a(x))) + lambda * mean M log(1 + e^eps sum_P e^-z_i sum_N e^z_j)
 
-        P = the fewest classes with probability T in all in p(a(u)), N = the others
-        z = logits of the strong view A(u),  M = [max p(a(u)) >= threshold of its class]
+        P = the fewest classes with probability T in all in q(a(u)), N = the others
+        z = logits of the strong view A(u),  M = [max q(a(u)) >= threshold of its class]
+        q = the moving average of the network, in evaluation mode
 
     The other two levels, EAF on features and on class scores, are slots of the classifier, which
     this method's recipe fills.
 
-    Batch-norm: the view that makes the partition is a pass of its own without gradient, in
-    training mode, so it normalizes with its own statistics and moves the running ones; the labeled
-    and the pulled view share a second pass.
+    Batch-norm: the view that makes the partition is a pass of its own without gradient; with
+    ``partition_by=student`` in training mode, so it normalizes with its own statistics and moves
+    the running ones. The labeled and the pulled view share a second pass.
 
     Deviations from the paper: M, because the bare objective collapses when few images are labeled
-    (the lowest class is pushed down for everyone); the weak view makes the partition and the strong
-    one is pulled, as in the released code, where the text has it the other way round;
-    the loss takes logits, where the text may be read as probabilities. ``leaf_literal`` is the text
-    to the letter, ``leaf_release`` the released code; all three are this class.
+    (the lowest class is pushed down for everyone); q, where the paper has the network itself, whose
+    dropout and small batches make partitions that teach less (docs/findings.md); the weak view
+    makes the partition and the strong one is pulled, as in the released code, where the text has it
+    the other way round; the loss takes logits, where the text may be read as probabilities.
+    ``leaf_literal`` is the text to the letter, ``leaf_release`` the released code, ``leaf_plus``
+    goes beyond both; all are this class.
 
     Args:
         weight: lambda >= 0; weight of the unlabeled term.
@@ -66,7 +69,7 @@ class LEAF(Algorithm):
 
     views = Views(labeled="w", unlabeled="ws")
     passes = (1, 1, 1)
-    state = "threshold per class"
+    state = "averaged weights, threshold per class"
     recipe: ClassVar[Mapping[str, object]] = {"eaf": "semantic,instance"}
 
     def __init__(
@@ -80,7 +83,7 @@ class LEAF(Algorithm):
         margin: NonNegative = 0.0,
         score: Literal["logits", "probabilities"] = "logits",
         partition_view: Literal["weak", "strong"] = "weak",
-        partition_by: Literal["student", "average"] = "student",
+        partition_by: Literal["student", "average"] = "average",
         partition_rule: Literal["mass", "fuzzy"] = "mass",
         mask: Literal["none", "fixed", "adaptive"] = "adaptive",
         threshold: Fraction = 0.8,
@@ -125,7 +128,8 @@ class LEAF(Algorithm):
         guide_model = model if self.average is None else self.average
         with torch.set_grad_enabled(self.contrast > 0):
             views: list[Output] = [guide_model(view) for view in guides]
-        known, pupil = together(model, x.weak[0], pulled)
+        named = x.weak + x.strong if "s" in self.views.labeled else x.weak
+        *known, pupil = together(model, *named, pulled)
 
         belief = torch.stack([view.detach().probabilities for view in views]).mean(0)
         belief = belief if self.align is None else self.align(belief)
@@ -141,8 +145,9 @@ class LEAF(Algorithm):
             category = size.detach() * ranking.mean() * mask.mean()
         else:
             category = (mask * ranking).mean()
+        errors = [fn.cross_entropy(view.logits, x.target) for view in known]
         terms = {
-            "supervised": self.supervised_weight * fn.cross_entropy(known.logits, x.target),
+            "supervised": self.supervised_weight * torch.stack(errors).mean(),
             "category": self.weight * clock.ramp(self.ramp) * category,
         }
         if self.contrast:
@@ -190,9 +195,12 @@ class LEAFLiteral(LEAF):
 
     Args:
         partition_view: the view that makes the partition; the other one is pulled.
+        partition_by: the network that makes it: the student or its moving average (decay 0.999).
         mask: which samples count.
         options: see :class:`LEAF`.
     """
+
+    state = "threshold per class"
 
     def __init__(
         self,
@@ -200,10 +208,18 @@ class LEAFLiteral(LEAF):
         model: Classifier,
         *,
         partition_view: Literal["weak", "strong"] = "strong",
+        partition_by: Literal["student", "average"] = "student",
         mask: Literal["none", "fixed", "adaptive"] = "none",
         **options: Any,
     ) -> None:
-        super().__init__(problem, model, partition_view=partition_view, mask=mask, **options)
+        super().__init__(
+            problem,
+            model,
+            partition_view=partition_view,
+            partition_by=partition_by,
+            mask=mask,
+            **options,
+        )
 
 
 class LEAFRelease(LEAF):
@@ -227,6 +243,7 @@ class LEAFRelease(LEAF):
 
     Args:
         supervised_weight: weight >= 0 of the labeled term.
+        partition_by: see :class:`LEAF`.
         partition_rule: see :class:`LEAF`.
         rescale: see :class:`LEAF`.
         contrast: weight >= 0 of the contrastive term.
@@ -235,6 +252,7 @@ class LEAFRelease(LEAF):
 
     views = Views(labeled="w", unlabeled="wws")
     passes = (1, 0, 3)
+    state = "threshold per class"
     recipe: ClassVar[Mapping[str, object]] = {
         "eaf": "semantic,instance",
         "num_experts": 8,
@@ -254,6 +272,7 @@ class LEAFRelease(LEAF):
         model: Classifier,
         *,
         supervised_weight: NonNegative = 0.5,
+        partition_by: Literal["student", "average"] = "student",
         partition_rule: Literal["mass", "fuzzy"] = "fuzzy",
         rescale: bool = True,
         contrast: NonNegative = 0.1,
@@ -263,6 +282,7 @@ class LEAFRelease(LEAF):
             problem,
             model,
             supervised_weight=supervised_weight,
+            partition_by=partition_by,
             partition_rule=partition_rule,
             rescale=rescale,
             contrast=contrast,
