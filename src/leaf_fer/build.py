@@ -203,7 +203,9 @@ def build_state(
         raise UserError(f"--method {settings.method}: {error}") from error
     average = Average(model, settings.ema)
     if settings.compile:
-        model.compile(dynamic=False)
+        guides = [part.model for part in algorithm.modules() if isinstance(part, Average)]
+        for network in (model, *guides):
+            network.compile(dynamic=False)
     trained = [p for m in (model, algorithm) for p in m.parameters() if p.requires_grad]
     if settings.optimizer == "adam":
         # Decoupled decay, as Ada-CM and LEAF's released code have it; without decay it is Adam.
