@@ -54,6 +54,7 @@ VECTORS: list[tuple[str, dict[str, Any], dict[str, float]]] = [
     ("adacm", {}, {"supervised": 0.324076, "pseudo": 0.637326}),
     ("lion", {}, {"supervised": 1.037042, "pseudo": 0.166812}),
     ("leaf", {}, {"supervised": 0.648151, "category": 0.637326}),
+    ("leaf_plus", {}, {"supervised": 0.925532, "category": 0.637326}),
     ("leaf_literal", {}, {"supervised": 0.648151, "category": 0.234088}),
     ("leaf_release", {}, {"supervised": 0.324076}),
 ]

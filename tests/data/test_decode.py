@@ -329,7 +329,7 @@ def test_crop_without_a_pixel_is_unreadable(box):
 
 
 def template(size: int) -> np.ndarray:
-    alignment = pytest.importorskip("leaf_fer.faces.alignment")
+    alignment = pytest.importorskip("leaf_fer.data.alignment")
     return (alignment.TEMPLATE * size / alignment.SIZE).astype(np.float32)
 
 

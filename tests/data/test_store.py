@@ -161,7 +161,7 @@ def test_faces_are_cut_out_by_their_boxes(tmp_path, cache):
 
 
 def test_faces_are_aligned_by_their_points(tmp_path, cache):
-    alignment = pytest.importorskip("leaf_fer.faces.alignment")
+    alignment = pytest.importorskip("leaf_fer.data.alignment")
     table = faces(tmp_path / "faces", size=28)
     points = np.tile((alignment.TEMPLATE / 4).astype(np.float32), (5, 1, 1))
     made = prepare(table_of(table.root, table.names, points=points), 28, cache=cache)

@@ -30,11 +30,11 @@ from pathlib import Path
 
 import numpy as np
 
+from leaf_fer.data.alignment import five_points
 from leaf_fer.data.layout import require_images, wrong_layout
 from leaf_fer.data.table import EXPRESSIONS, PARTS, UNKNOWN, FaceTable
 from leaf_fer.data.tabular import lines
 from leaf_fer.errors import UserError
-from leaf_fer.faces.alignment import five_points
 
 LABELS = (
     "neutral",

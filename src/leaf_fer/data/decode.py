@@ -148,7 +148,7 @@ def align(image: NDArray[np.uint8], points: NDArray[np.float32], size: int) -> N
     Raises:
         UnreadableImage: the points are not those of a face.
     """
-    from leaf_fer.faces.alignment import SIZE, TEMPLATE, similarity
+    from leaf_fer.data.alignment import SIZE, TEMPLATE, similarity
 
     forward = np.eye(3)
     try:

@@ -1,1 +1,1 @@
-"""Detection and alignment of the faces of photos and videos."""
+"""Faces in photos and videos: found, followed and drawn."""

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from leaf_fer.faces.alignment import TEMPLATE, five_points, similarity
+from leaf_fer.data.alignment import TEMPLATE, five_points, similarity
 
 
 def umeyama(source, goal):
