@@ -228,6 +228,13 @@ def machine(command: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def run_label(command: argparse.Namespace) -> int:
+    """``leaf label``."""
+    from leaf_fer.labeling import command as labeling
+
+    return labeling.main(command)
+
+
 def run_data(command: argparse.Namespace) -> int:
     """``leaf data``."""
     size = checked("image_size", command.image_size)
@@ -333,6 +340,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "calibrate": run_calibrate,
     "predict": run_predict,
     "export": run_export,
+    "label": run_label,
     "data": run_data,
     "weights": run_weights,
     "methods": run_methods,

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from leaf_fer import __version__
 from leaf_fer.bench import arguments
 from leaf_fer.config import PRETRAINING_METHOD, options_of, pretraining_options, read_yaml
+from leaf_fer.labeling import arguments as labeling
 from leaf_fer.options import Option, suggestion
 from leaf_fer.registry import Method, method, methods, pretraining
 
@@ -145,6 +146,9 @@ def build_parser(words: Sequence[str]) -> Parser:
     export.add_argument("--part", choices=("validation", "test"), default="validation")
     export.add_argument("--cache", help="folder of the decoded images")
     export.add_argument("--batch-size", default="256", help="images per step")
+
+    label = add("label", "name the expressions of faces in a browser", epilog=labeling.EPILOG)
+    labeling.add_options(label)
 
     data = add("data", "prepare data and say what is in it", epilog=DATA_HELP)
     data.add_argument("data", metavar="DATA", help="see below")

@@ -1,0 +1,98 @@
+"""The script ``benchmarks/labeling.py``, on drawn faces in the layout of FERPlus."""
+
+import csv
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from leaf_fer.bench import grid
+from leaf_fer.data import ferplus, synthetic
+from leaf_fer.data.saved import read_chosen
+from leaf_fer.data.table import EXPRESSIONS
+
+SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "labeling.py"
+
+
+@pytest.fixture(scope="module")
+def votes(tmp_path_factory):
+    """40 training faces of 8 classes; every tenth vote is for unknown."""
+    root = tmp_path_factory.mktemp("ferplus")
+    for part, folder in enumerate(ferplus.FOLDERS):
+        (root / folder).mkdir()
+        rows = []
+        for row, face in enumerate(synthetic.render(part, range(40), 32)):
+            Image.fromarray(face).save(root / folder / f"{row}.png")
+            counts = [7 if column == row % 8 else 0 for column in range(8)] + [2, 1]
+            rows.append([f"{row}.png", "(0, 0, 32, 32)", *counts])
+        with (root / folder / "label.csv").open("w", newline="") as stream:
+            csv.writer(stream).writerows(rows)
+    return root
+
+
+@pytest.fixture
+def run(votes, tmp_path, monkeypatch):
+    """Runs the script: the folder that it wrote, and its records."""
+    spec = importlib.util.spec_from_file_location("labeling_script", SCRIPT)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+
+    def call(*words):
+        out = tmp_path / "out"
+        given = [votes, "--out", out, "--seeds", 0, 1, "--budgets", 16, 8, *words]
+        monkeypatch.setattr(sys, "argv", ["labeling.py", *map(str, given)])
+        script.main()
+        lines = (out / "selection.jsonl").read_text().splitlines()
+        return out, [json.loads(line) for line in lines]
+
+    return call
+
+
+def test_leaf_train_reads_the_lists_and_the_larger_one_has_the_smaller(run, votes):
+    out, records = run()
+    table = ferplus.read(votes)
+    hashes = np.zeros((len(table), 16), np.uint8)
+    found = {}
+    for record in records:
+        seed, order, count = record["seed"], record["order"], record["labels"]
+        file = out / f"seed{seed}" / f"{order}-{count}.csv"
+        rows, targets = read_chosen(file, table, hashes)
+        assert len(rows) == count == sum(record["counts"].values())
+        assert targets.tolist() == table.targets[rows].tolist()
+        found[seed, order, count] = set(rows.tolist())
+    assert len(found) == 8
+    for seed, order, _ in found:
+        assert found[seed, order, 8] < found[seed, order, 16]
+    assert len({frozenset(rows) for rows in found.values()}) == 8
+
+
+def test_the_recipe_has_a_run_for_every_list_of_a_seed(run, monkeypatch):
+    out, _ = run()
+    monkeypatch.chdir(out / "seed1")
+    cells = grid.expand(grid.read_recipe("../recipe.yaml"), [1])
+    lists = sorted(f"{order}-{count}.csv" for order in ("useful", "random") for count in (8, 16))
+    assert sorted(cell.config.settings.labels for cell in cells) == lists
+    assert {cell.config.settings.seed for cell in cells} == {1}
+
+
+def test_an_annotator_may_not_know(run):
+    _, records = run("--person", "annotator")
+    answers = [record["answers"] for record in records if record["labels"] == 16]
+    assert all(found["label"] == 16 for found in answers)
+    assert sum(found.get("skip", 0) for found in answers) > 0
+    assert sum(found.get("reject", 0) for found in answers) > 0
+
+
+def test_too_few_faces_are_said(run):
+    with pytest.raises(SystemExit, match="10 labels, and no face is left; expected 16"):
+        run("--faces", 10)
+
+
+def test_the_classes_are_those_of_the_votes(run):
+    _, records = run("--faces", 30)
+    assert {tuple(record["counts"]) for record in records} == {EXPRESSIONS}
+    assert {record["faces"] for record in records} == {30}
