@@ -13,9 +13,10 @@ from leaf_fer.errors import UserError, say
 from leaf_fer.files import write_atomically
 from leaf_fer.labeling import export, features, order
 from leaf_fer.labeling.arguments import HOST
+from leaf_fer.labeling.database import begun
 from leaf_fer.labeling.desk import Desk, Order
 from leaf_fer.labeling.faces import Faces, read, split
-from leaf_fer.labeling.journal import Answer, Journal, begun
+from leaf_fer.labeling.journal import Answer, Journal
 from leaf_fer.options import describe
 from leaf_fer.ranges import Count, Natural
 

@@ -7,39 +7,17 @@ program or cutting the power loses nothing that was confirmed. Any number of pro
 
 from __future__ import annotations
 
-import json
-import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from leaf_fer.errors import UserError
-
-APPLICATION, VERSION = 0x1EAFFE12, 1
-"""What SQLite files of this kind say about themselves."""
+from leaf_fer.labeling.database import open_database
 
 ALIVE_SECONDS = 150.0
 """A tab that has not been heard of for so long is closed; open ones speak every 30 seconds."""
-
-SCHEMA = (
-    "CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
-    "CREATE TABLE IF NOT EXISTS faces (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)",
-    """CREATE TABLE IF NOT EXISTS events (
-        id INTEGER PRIMARY KEY AUTOINCREMENT,
-        time TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
-        tab TEXT NOT NULL,
-        face INTEGER NOT NULL REFERENCES faces,
-        kind TEXT NOT NULL CHECK (kind IN ('label', 'skip', 'reject', 'undo')),
-        label TEXT CHECK ((label IS NULL) = (kind <> 'label')),
-        undoes INTEGER UNIQUE REFERENCES events CHECK ((undoes IS NULL) = (kind <> 'undo')))""",
-    "CREATE TABLE IF NOT EXISTS tabs (tab TEXT PRIMARY KEY, seen REAL NOT NULL)",
-    "CREATE TABLE IF NOT EXISTS held (face INTEGER PRIMARY KEY REFERENCES faces, tab TEXT)",
-    f"PRAGMA application_id = {APPLICATION}",
-    f"PRAGMA user_version = {VERSION}",
-)
 
 
 @dataclass(frozen=True)
@@ -59,18 +37,6 @@ class Answer:
     kind: str
     label: str | None
     tab: str
-
-
-def begun(file: Path) -> list[str] | None:
-    """The classes that a journal was begun with; None if there is none that can be read."""
-    if not file.is_file():
-        return None
-    try:
-        with closing(sqlite3.connect(file)) as base:
-            row = base.execute("SELECT value FROM facts WHERE name = 'classes'").fetchone()
-        return None if row is None else [str(name) for name in json.loads(row[0])]
-    except (sqlite3.Error, ValueError):  # whatever it is, Journal says what is wrong
-        return None
 
 
 class Conflict(Exception):  # noqa: N818 (somebody else was faster, which is no error)
@@ -94,48 +60,7 @@ class Journal:
         self._lock = threading.RLock()
         self._stacks: dict[int, list[Answer]] = {}
         self._last = 0
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            self._base = sqlite3.connect(
-                file, timeout=30, isolation_level=None, check_same_thread=False
-            )
-        except (sqlite3.Error, OSError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise UserError(f"--database {file}: cannot be used: {reason}") from None
-        try:
-            self._open(classes)
-        except (sqlite3.Error, UserError) as error:
-            self.close()
-            ours = error if isinstance(error, UserError) else None
-            raise ours or UserError(f"--database {file}: cannot be used: {error}") from None
-
-    def _open(self, classes: Sequence[str]) -> None:
-        """Make the tables, or check that they are ours; nothing is written to those of others."""
-        base, file = self._base, self.file
-        application, version, tables = (
-            base.execute(f"PRAGMA {name}").fetchone()[0]
-            for name in ("application_id", "user_version", "schema_version")
-        )
-        if tables and application != APPLICATION:
-            raise UserError(f"--database {file}: is a database of another program")
-        if version > VERSION:
-            raise UserError(f"--database {file}: was written by a newer version of leaf-fer")
-        found = base.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if found != "ok":
-            raise UserError(f"--database {file}: damaged: {' '.join(str(found).split())}")
-        base.execute("PRAGMA journal_mode = WAL")
-        base.execute("PRAGMA synchronous = FULL")  # on disk when a transaction ends, not later
-        with self._transaction():
-            for statement in SCHEMA:
-                base.execute(statement)
-            said = json.dumps(list(classes), ensure_ascii=False)
-            base.execute("INSERT OR IGNORE INTO facts VALUES ('classes', ?)", (said,))
-        first = json.loads(self.fact("classes") or "[]")
-        if first != list(classes):
-            raise UserError(
-                f"--classes {', '.join(classes)}: {file} was begun with {', '.join(first)}; "
-                "labels of other classes need another --database"
-            )
+        self._base = open_database(file, classes)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -153,9 +78,7 @@ class Journal:
             self._read()
 
     def _read(self) -> None:
-        """Take in what is new; of a database without tables nothing."""
-        if not self._base.execute("PRAGMA schema_version").fetchone()[0]:
-            return
+        """Take in what is new."""
         rows = self._base.execute(
             "SELECT id, face, kind, label, tab, undoes FROM events WHERE id > ? ORDER BY id",
             (self._last,),

@@ -268,6 +268,7 @@ async function write() {
 function build() {
   document.title = `${about.folder} · leaf label`;
   $("folder").textContent = about.folder;
+  $("classes").classList.toggle("many", about.classes.length > 9);
   about.classes.forEach((name, place) => {
     const button = document.createElement("button");
     button.type = "button";
