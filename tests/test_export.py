@@ -130,6 +130,7 @@ def test_a_file_that_answers_otherwise_is_refused(folder, tmp_path, monkeypatch)
     )
     with pytest.raises(UserError, match=r"differ by 0\.001 from those of the model; expected at"):
         export.export_onnx(model, card, tmp_path / "m.onnx")
+    assert not (tmp_path / "m.onnx").exists()
 
 
 def test_integers_come_with_what_they_cost(folder, tmp_path, capsys):
@@ -153,6 +154,8 @@ def test_integers_come_with_what_they_cost(folder, tmp_path, capsys):
     gap = np.abs(small.probabilities(images) - whole.probabilities(images)).max()
     assert 1e-6 < gap < 0.3
     assert small.card == whole.card
+    export.quantize(out, tmp_path / "few.onnx", pixels[:5])
+    assert export.OnnxNetwork(tmp_path / "few.onnx").card == whole.card
 
 
 @pytest.mark.parametrize(

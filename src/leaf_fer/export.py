@@ -135,7 +135,9 @@ def quantize(path: Path, out: Path, faces: NDArray[np.uint8]) -> None:
 
     class Reader(quantization.CalibrationDataReader):  # type: ignore[misc,name-defined]
         def __init__(self) -> None:
-            self.rest: Iterator[NDArray[np.uint8]] = iter(np.array_split(faces, len(faces) // 16))
+            self.rest: Iterator[NDArray[np.uint8]] = iter(
+                np.array_split(faces, -(-len(faces) // 16))
+            )
 
         def get_next(self) -> dict[str, NDArray[np.float32]] | None:
             batch = next(self.rest, None)
@@ -234,6 +236,7 @@ def compare(answer: Answer, deployed: Deployed, path: Path) -> float:
             expected = deployed(torch.from_numpy(images)).numpy()
         largest = max(largest, float(np.abs(answer(images) - expected).max()))
     if not largest <= TOLERANCE:
+        path.unlink(missing_ok=True)  # nobody should use it
         raise UserError(
             f"--out {path}: its probabilities differ by {largest:.2g} from those of the model; "
             f"expected at most {TOLERANCE:g}"

@@ -76,3 +76,10 @@ def test_more_layers_than_there_are_is_an_error():
 def test_random_weights_are_not_worth_keeping():
     with pytest.raises(UserError, match="--freeze 2: keeps the weights of --init, and --init is"):
         configure({"data": "synthetic", "freeze": 2})
+
+
+def test_a_network_of_unknown_layers_is_an_error():
+    model = built("conv4")
+    model.backbone = torch.nn.Flatten()
+    with pytest.raises(UserError, match="--freeze 2: timm does not say what the layers of"):
+        freeze(model, 2)

@@ -22,11 +22,13 @@ def freeze(model: Classifier, layers: int) -> None:
         layers: how many; 0 leaves all of them to training.
 
     Raises:
-        UserError: the encoder has fewer.
+        UserError: the encoder has fewer, or timm does not say what its layers are.
     """
     if not layers:
         return
     backbone: Any = model.backbone
+    if not hasattr(backbone, "group_matcher"):
+        raise UserError(f"--freeze {layers}: timm does not say what the layers of the backbone are")
     grouping = backbone.group_matcher(coarse=False)
     parameters = group_parameters(backbone, grouping, return_values=True)
     if layers > len(parameters):
