@@ -16,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from leaf_fer import processes
 from leaf_fer.algorithm import Algorithm
 from leaf_fer.algorithms import ALGORITHMS
+from leaf_fer.allocator import keep_memory
 from leaf_fer.config import Config, Settings, beginning, budget
 from leaf_fer.data import split as splits
 from leaf_fer.data.saved import with_classes
@@ -108,6 +109,8 @@ def architecture(settings: Settings, num_classes: int) -> Architecture:
 def accelerate(settings: Settings) -> Fabric:
     """Device, precision and processes of a run. Starts the other processes, if there are any.
 
+    On a CPU the process also keeps the memory that it frees, :mod:`leaf_fer.allocator`.
+
     Raises:
         UserError: a GPU is asked for and there is none, or more of them than there are; or a batch
             cannot be shared evenly.
@@ -126,6 +129,8 @@ def accelerate(settings: Settings) -> Fabric:
             f"--batch-size {settings.batch_size}: expected a multiple of {devices * machines}, "
             "the number of processes that share it"
         )
+    if not use_gpu:
+        keep_memory()
     from lightning_fabric import Fabric
     from lightning_fabric.strategies.ddp import DDPStrategy
 

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from leaf_fer.allocator import keep_memory
 from leaf_fer.answers import WRITERS
 from leaf_fer.build import computes_bfloat16
 from leaf_fer.config import Config, read_yaml
@@ -105,6 +106,7 @@ def predict(
     abstain: bool = False,
 ) -> int:
     """Classify image files; print one line each; 1 if any could not be read."""
+    keep_memory()
     predictor = load(folder, device=device, precision=precision)
     files = list(find_images(paths))
     answers = predictor.predict(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from leaf_fer.allocator import keep_memory
 from leaf_fer.conformal import Calibration, describe_sets
 from leaf_fer.data.names import canonical
 from leaf_fer.data.sources import read_faces
@@ -108,6 +109,7 @@ def _scored(
     precision: str = "auto",
 ) -> tuple[Predictor, NDArray[np.float32], NDArray[np.int64]]:
     """A model, its class scores of the labeled images of a part, and their classes in its order."""
+    keep_memory()
     predictor = load(folder, device=device, precision=precision)
     return predictor, *score(predictor, spec, part, cache, batch_size=batch_size)
 
