@@ -7,6 +7,9 @@ import pytest
 # threads cost more than they give, and two processes whose threads wait for each other crawl.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+PATIENCE = 240
+"""Seconds until a test gives up on another process: only what hangs takes so long."""
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:

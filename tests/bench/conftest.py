@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.conftest import PATIENCE
 
 RUNNER = Path(__file__).with_name("runner.py")
 RECIPE = """\
@@ -40,7 +41,7 @@ class Grid:
     def run(self, *words, **more):
         """Run a runner to its end: exit status, standard output, standard error."""
         runner = self.start(*words, **more)
-        out, err = runner.communicate(timeout=30)
+        out, err = runner.communicate(timeout=PATIENCE)
         return runner.returncode, out, err
 
     def notes(self):
@@ -58,7 +59,7 @@ class Grid:
 
     def until(self, *note):
         """Wait for a cell to have done something."""
-        end = time.monotonic() + 30
+        end = time.monotonic() + PATIENCE
         while note not in self.did():
             assert time.monotonic() < end, self.did()
             time.sleep(0.01)

@@ -3,6 +3,7 @@ import signal
 import warnings
 
 import pytest
+from tests.conftest import PATIENCE
 
 from leaf_fer.bench.cluster import Cluster
 from leaf_fer.errors import UserError
@@ -38,7 +39,7 @@ def start(experiment, address):
 
 def test_cells_run_once_and_land_in_the_same_records(experiment, start):
     runner = start("leaf fail")
-    out, err = runner.communicate(timeout=60)
+    out, err = runner.communicate(timeout=PATIENCE)
     assert runner.returncode == 1, err
     assert sorted(experiment.did()) == [
         ("fixmatch", "finished"),
@@ -58,7 +59,7 @@ def test_cells_of_a_lost_worker_run_again(experiment, start):
     experiment.until("leaf", "training")
     (under,) = (did.split()[-1] for method, did in experiment.did() if "under" in did)
     os.kill(int(under), signal.SIGKILL)
-    out, err = runner.communicate(timeout=60)
+    out, err = runner.communicate(timeout=PATIENCE)
     assert runner.returncode == 0, err
     did = [did for method, did in experiment.did() if method == "leaf"]
     assert did == [f"begun under {under}", "training", "saved", "finished --resume"]
@@ -70,7 +71,7 @@ def test_a_runner_that_is_stopped_lets_cells_save(experiment, start):
     experiment.until("supervised", "training")
     experiment.until("fixmatch", "training")
     runner.send_signal(signal.SIGTERM)
-    out, err = runner.communicate(timeout=60)
+    out, err = runner.communicate(timeout=PATIENCE)
     assert runner.returncode == 130, err
     assert sorted(experiment.did()[2:]) == [("fixmatch", "saved"), ("supervised", "saved")]
     assert "0 of 3 cells finished, 0 failed, 3 to do" in out

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 from filelock import FileLock
+from tests.conftest import PATIENCE
 
 from leaf_fer.bench.folder import CellFolder
 from leaf_fer.bench.run import train
@@ -65,7 +66,7 @@ def test_a_stop_lets_cells_save_and_the_next_call_goes_on(experiment, number):
     experiment.until("fixmatch", "training")
     experiment.until("leaf", "finished")
     os.killpg(runner.pid, number)  # as Ctrl-C in a terminal does
-    out, err = runner.communicate(timeout=30)
+    out, err = runner.communicate(timeout=PATIENCE)
     assert runner.returncode == 130
     assert experiment.did()[-1] == ("fixmatch", "saved")
     assert f"stopped {experiment.cell('fixmatch').name}" in err
@@ -84,7 +85,7 @@ def test_a_second_signal_ends_cells_that_do_not_listen(experiment):
         pass
     assert runner.poll() is None
     runner.send_signal(signal.SIGINT)
-    runner.communicate(timeout=30)
+    runner.communicate(timeout=PATIENCE)
     pid = int(experiment.notes()[0][1].split()[1])
     assert runner.returncode != 0
     assert not runs(pid)
@@ -113,7 +114,7 @@ def test_two_runners_share_the_cells(experiment):
     words = ("--seeds", *map(str, range(5)), "--jobs", "2")
     runners = [experiment.start(*words) for _ in range(2)]
     for runner in runners:
-        _, err = runner.communicate(timeout=30)
+        _, err = runner.communicate(timeout=PATIENCE)
         assert runner.returncode == 0, err
     assert len(experiment.did()) == 15
     assert len(read_records(experiment.out)) == 15
@@ -128,8 +129,8 @@ def test_a_runner_waits_for_another_and_takes_over_what_that_leaves(experiment):
     time.sleep(0.2)  # the second one finds the claim a few times
     assert second.poll() is None
     first.terminate()
-    first.communicate(timeout=30)
-    second.communicate(timeout=30)
+    first.communicate(timeout=PATIENCE)
+    second.communicate(timeout=PATIENCE)
     assert second.returncode == 0
     assert [what for method, what in experiment.did() if method == "leaf"] == [
         "training",
@@ -146,7 +147,7 @@ def test_a_cell_that_a_process_without_a_runner_computes_is_left_alone(experimen
         time.sleep(1)
         assert runner.poll() is None
         assert len(experiment.notes()) == 1
-    runner.communicate(timeout=30)
+    runner.communicate(timeout=PATIENCE)
     assert runner.returncode == 0
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tests.conftest import PATIENCE
 
 from leaf_fer.data import preparation, store, workers
 from leaf_fer.data.decode import decode, fingerprint, resize
@@ -487,7 +488,7 @@ def test_a_store_without_its_record_is_made_again(tmp_path, cache, capsys, conte
 def test_two_processes_at_once_make_one_store(tmp_path, cache):
     log = tmp_path / "log"
     processes = [python(DRAWN, cache, log, 0.3) for _ in range(2)]
-    told = [process.communicate(timeout=60)[1] for process in processes]
+    told = [process.communicate(timeout=PATIENCE)[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], told
     assert log.read_text().split() == ["0", "512", "1024"]
     assert sum("waiting for another process" in text for text in told) == 1
@@ -501,7 +502,7 @@ def test_a_killed_preparation_leaves_nothing_behind_for_the_next(tmp_path, cache
     process.communicate()
     assert list(cache.glob("*.part"))
     again = python(DRAWN, cache, tmp_path / "second", 0)
-    assert again.communicate(timeout=60)[1] == ""
+    assert again.communicate(timeout=PATIENCE)[1] == ""
     assert again.returncode == 0
     assert not list(cache.glob("*.part"))
 
@@ -519,7 +520,7 @@ def test_what_another_process_is_preparing_is_left_alone(tmp_path, cache):
     process = python(DRAWN, cache, log, 0.3)
     wait_until(lambda: log.exists() and log.read_text())
     prepare(faces(tmp_path / "faces"), 8, cache=cache)
-    assert process.communicate(timeout=60)[1] == ""
+    assert process.communicate(timeout=PATIENCE)[1] == ""
     assert process.returncode == 0
 
 

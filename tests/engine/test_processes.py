@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+from tests.conftest import PATIENCE
 
 from leaf_fer.algorithms import ALGORITHMS
 from leaf_fer.build import accelerate
@@ -20,9 +21,6 @@ from leaf_fer.engine.record import RunFolder
 from leaf_fer.errors import UserError
 
 from . import steps
-
-PATIENCE = 240
-"""Seconds: imports alone take ten on a busy machine."""
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +174,7 @@ def test_a_dead_process_ends_the_run_with_an_error(victim, configuration, tmp_pa
     process = begin(words(config, str(out), tmp_path), out / "metrics.jsonl")
     others = trainers(process.pid)
     os.kill(process.pid if victim == "first" else others[0], signal.SIGKILL)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode != 0
     assert "another process of this run has ended" in said
     end = time.monotonic() + 60

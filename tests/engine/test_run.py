@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from tests.conftest import PATIENCE
 
 from leaf_fer import registry
 from leaf_fer.config import write_yaml
@@ -189,7 +190,7 @@ def test_a_termination_signal_saves_and_can_be_resumed(tiny, tmp_path):
     log = RunFolder(out).log
     wait_for(lambda: log.exists() and '"step": 8' in log.read_text(), process)
     process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert f"go on with: leaf train --resume --out {out}" in err
     assert (out / "checkpoint" / "state.safetensors").exists()

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tests.conftest import PATIENCE
 
 from leaf_fer.data import synthetic
 from leaf_fer.labeling.desk import Desk
@@ -132,7 +133,7 @@ class Program:
     def stop(self):
         """As Ctrl-C does: status, standard output, standard error."""
         self.process.send_signal(signal.SIGINT)
-        out, err = self.process.communicate(timeout=60)
+        out, err = self.process.communicate(timeout=PATIENCE)
         return self.process.returncode, out, err
 
     def close(self):

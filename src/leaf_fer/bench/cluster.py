@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from leaf_fer.bench.board import Board
@@ -21,6 +24,9 @@ RETRIES = -1
 
 ASKED_TO_STOP = 130
 """Exit status of ``leaf train`` that has saved."""
+
+AGAIN = 5.0
+"""Seconds from one call to cancel to the next."""
 
 
 class Cluster:
@@ -84,13 +90,13 @@ class Cluster:
             cell.remote(task.cell, here, here / task.folder.path, task.spec, self.words): task
             for task in self.waiting
         }
-        asked = False
+        asked = -math.inf
         while begun:
             ended, _ = ray.wait(list(begun), timeout=POLL)
             for reference in ended:
                 self._conclude(begun.pop(reference), reference)
-            if stop() and not asked:
-                asked = True
+            if stop() and time.monotonic() > asked + AGAIN:  # one call may find the task in between
+                asked = time.monotonic()
                 for reference in begun:
                     ray.cancel(reference)
 
@@ -123,32 +129,49 @@ def attend(cell: Cell, here: Path, path: Path, spec: str, words: Words) -> None:
         words: the command of a cell.
     """
     folder = CellFolder(path)
-    while not folder.claim():  # what a lost worker has left behind saves and ends
-        time.sleep(POLL)
+    with _listening() as asked:
+        while not folder.claim():  # what a lost worker has left behind saves and ends
+            if asked.is_set():
+                return
+            time.sleep(POLL)
+        try:
+            if not (folder.finished or folder.failed):
+                Task(cell, folder, spec).prepare()
+                status = _run(guarded(words(folder)), here, folder.output, asked)
+                if not (folder.finished or status == ASKED_TO_STOP):
+                    folder.fail(status)
+        finally:
+            folder.release()
+
+
+@contextmanager
+def _listening() -> Iterator[Event]:
+    """What Ray does when it cancels a task, as an event.
+
+    It interrupts the main thread as Ctrl-C does; an exception could come where nobody knows the
+    process yet that has begun.
+    """
+    asked = Event()
+    usual = signal.signal(signal.SIGINT, lambda number, frame: asked.set())
     try:
-        if not (folder.finished or folder.failed):
-            Task(cell, folder, spec).prepare()
-            status = _run(guarded(words(folder)), here, folder.output)
-            if not (folder.finished or status == ASKED_TO_STOP):
-                folder.fail(status)
+        yield asked
     finally:
-        folder.release()
+        signal.signal(signal.SIGINT, usual)
 
 
-def _run(words: list[str], here: Path, output: Path) -> int:
-    """Run a command to its end, or let it save and end when Ray cancels the task."""
+def _run(words: list[str], here: Path, output: Path, asked: Event) -> int:
+    """Run a command to its end, or let it save and end once it is asked for."""
     with output.open("ab") as log:
         process = subprocess.Popen(
             words, cwd=here, stdin=subprocess.DEVNULL, stdout=log, stderr=log
         )
-    try:
-        while process.poll() is None:  # Ray interrupts Python, but nothing that waits outside it
-            time.sleep(POLL)
-        return process.returncode
-    except KeyboardInterrupt:
-        process.terminate()
-        process.wait()
-        return ASKED_TO_STOP
+    while process.poll() is None:
+        if asked.is_set():
+            process.terminate()  # once: the second time means at once
+            process.wait()
+            return ASKED_TO_STOP
+        time.sleep(POLL)
+    return process.returncode
 
 
 def _connect() -> Any:
