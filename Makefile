@@ -5,7 +5,7 @@ INSTALLED := .venv/installed
 # Trust what the machine trusts, as pip does: networks with a certificate of their own are common.
 export UV_SYSTEM_CERTS ?= 1
 
-.PHONY: demo test check format lock clean
+.PHONY: demo test check docs format lock clean
 
 demo: $(INSTALLED)
 	$(BIN)/python examples/demo.py
@@ -18,6 +18,10 @@ check: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The site: open docs/_build/index.html.
+docs: $(INSTALLED)
+	$(BIN)/python -m sphinx -q -W -b html docs docs/_build
 
 format: $(INSTALLED)
 	$(BIN)/ruff format .
@@ -42,4 +46,4 @@ lock: $(INSTALLED)
 		--no-annotate --no-header pyproject.toml -o requirements.txt
 
 clean:
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache runs/demo
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache runs/demo docs/_build

@@ -150,10 +150,12 @@ def data(
         from leaf_fer.report import contact_sheet
 
         faces = {}
-        for number, name in enumerate(table.classes):
+        for number, name in [*enumerate(table.classes), (UNKNOWN, "unlabeled")]:
             rows = np.flatnonzero((table.targets == number) & store.valid)[:12]
             if len(rows):
                 faces[name] = store.gather(rows)
+        if not faces:
+            raise UserError(f"--sheet {sheet}: no image of {spec} can be read")
         contact_sheet(faces, sheet)
         print(f"sheet of faces: {sheet}")
     return 0
