@@ -29,6 +29,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from leaf_fer import functional as fn
+from leaf_fer.allocator import keep_memory
 from leaf_fer.bench.plot import pictures
 from leaf_fer.bench.plots.theme import SMALL, Theme, dress, key, legend, look, page
 from leaf_fer.data.ferplus import VOTED, read_votes
@@ -311,6 +312,7 @@ def main() -> None:
     parser.add_argument("--mass", type=float, default=0.9, help="T of the candidate sets")
     parser.add_argument("--faces", type=int, default=40, help="on a sheet, at most; 0 for none")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    keep_memory()
     try:
         run(parser.parse_args())
     except UserError as error:
