@@ -27,12 +27,12 @@ from leaf_fer.errors import UserError
 from leaf_fer.models import EAF
 from leaf_fer.predict import Predictor, load
 from leaf_fer.registry import method
-from leaf_fer.report.facts import Evidence, Faces, Integers, RunFacts
+from leaf_fer.report.facts import Evidence, Faces, Integers, RunFacts, mean_by_class
 from leaf_fer.report.plane import available, embed
 
-SAMPLE = 600
+SAMPLE = 400
 """Faces whose features and gates are looked at: as many dots as a page can show."""
-POOL = 600
+POOL = 400
 """Unlabeled faces whose pseudo-labels are looked at."""
 FEWEST = 4
 """Faces that t-SNE needs."""
@@ -271,13 +271,3 @@ def _pool(predictor: Predictor, data: Data, settings: Settings, mass: float) -> 
         return None
     found = scores(predictor, data.store.images, rows, settings.eval_batch_size)
     return _faces(data, rows, found, mass)
-
-
-def mean_by_class(
-    gates: NDArray[np.float32], targets: Integers, classes: int
-) -> NDArray[np.float64]:
-    """Mean gate weights by class: (N, E), (N,) -> (C, E), rows sum to 1 or are NaN."""
-    truth = np.eye(classes)[targets]  # (N, C)
-    with np.errstate(invalid="ignore"):
-        share: NDArray[np.float64] = truth.T @ gates.astype(np.float64) / truth.sum(axis=0)[:, None]
-    return share

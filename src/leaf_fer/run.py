@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from leaf_fer import __version__, processes, reports
+from leaf_fer import __version__, processes
 from leaf_fer.algorithm import Algorithm
 from leaf_fer.algorithms import ALGORITHMS
 from leaf_fer.build import (
@@ -340,6 +340,8 @@ class Run:
             self._draw(result)
             write_json(folder.metrics, result)  # a folder with metrics is finished
             if settings.report:
+                from leaf_fer import reports
+
                 reports.write_at_end(
                     folder.path,
                     data=self.opened,

@@ -94,6 +94,21 @@ def legend(names: Sequence[tuple[str, int, bool]]) -> Markup:
     return tag("ul", items, class_="key")
 
 
+def classes_key(names: Sequence[tuple[str, int]]) -> Markup:
+    """Names of classes with their dots: name, number of the class."""
+    items = []
+    for name, number in names:
+        dot = tag("path", class_=_dot(number), d="M6 6h0")
+        swatch = tag("svg", dot, viewBox="0 0 12 12", width="12", height="12", aria_hidden="true")
+        items.append(tag("li", swatch, name))
+    return tag("ul", items, class_="key dots")
+
+
+def _dot(number: int) -> str:
+    """The look of a class in the plane: color, and a round or a square dot."""
+    return f"dot s{number % SLOTS}{' square' if number % 2 else ''}"
+
+
 def canvas(
     text: str, parts: Sequence[Markup], size: tuple[float, float] = (WIDTH, HEIGHT)
 ) -> Markup:
@@ -242,8 +257,7 @@ def plane_chart(
             continue
         # A line to itself with round or square ends is a dot: few bytes, one element a class.
         d = "".join(f"M{x:.1f} {y:.1f}h0" for x, y in own)
-        turn = "" if number % 2 == 0 else " square"
-        dots.append(tag("path", class_=f"dot s{number % SLOTS}{turn}", d=d))
+        dots.append(tag("path", class_=_dot(number), d=d))
         spots.append((name, *np.median(own, axis=0)))
     for name, x, y in _apart(spots, high):
         names.append(tag("text", name, x=f"{x:.0f}", y=f"{y:.0f}", text_anchor="middle",

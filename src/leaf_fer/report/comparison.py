@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from leaf_fer.report import tables
 from leaf_fer.report.charts import Series, line_chart
 from leaf_fer.report.facts import RunFacts
+from leaf_fer.report.frame import foot, head, says, style
 from leaf_fer.report.markup import DASH, SPACE, Markup, counted, page, percent, points, table, tag
-from leaf_fer.report.run_page import OWN, foot, head, says, style
+from leaf_fer.report.run_page import OWN
 from leaf_fer.report.verdict import CHANCE, Sentence, budget, difference
 
 MOST_RUNS = 24
@@ -131,13 +132,7 @@ def verdict(groups: Sequence[Group]) -> list[Sentence]:
     ranked = sorted(groups, key=lambda group: -(group.mean("balanced_accuracy") or 0))
     best = ranked[0]
     value = best.mean("balanced_accuracy") or 0.0
-    found = [
-        Sentence(
-            f"{best.name} is best with {percent(value)} balanced accuracy (standard error "
-            f"{points(best.error()).lstrip('+')})" + (f" over {len(best.runs)} seeds." if
-            len(best.runs) > 1 else ".")
-        )
-    ]  # fmt: skip
+    found = [Sentence(_first(ranked))]
     for other in ranked[1:4]:
         gap = value - (other.mean("balanced_accuracy") or 0.0)
         error = float(np.hypot(best.error(), other.error()))
@@ -159,6 +154,20 @@ def verdict(groups: Sequence[Group]) -> list[Sentence]:
         text = "Not all were measured on the same part or with weights selected alike."
         found.append(Sentence(text, "bad"))
     return found
+
+
+def _first(ranked: Sequence[Group]) -> str:
+    """Whether one is the best, or only comes first."""
+    best = ranked[0]
+    value = best.mean("balanced_accuracy") or 0.0
+    seeds = f" over {len(best.runs)} seeds" if len(best.runs) > 1 else ""
+    numbers = f"{percent(value)} balanced accuracy{seeds} (standard error {100 * best.error():.1f})"
+    if len(ranked) == 1:
+        return f"{best.name} has {numbers}."
+    error = float(np.hypot(best.error(), ranked[1].error()))
+    if value - (ranked[1].mean("balanced_accuracy") or 0.0) > CHANCE * error:
+        return f"{best.name} is best, with {numbers}."
+    return f"No clear winner: {best.name} comes first, with {numbers}, by no more than chance."
 
 
 def _metrics(groups: Sequence[Group], seeds: bool) -> list[Any]:
@@ -197,7 +206,7 @@ def _gain(group: Group, first: Group) -> Markup:
         return tag("td", DASH)
     error = float(np.hypot(group.error(), first.error()))
     value, other = group.mean("balanced_accuracy"), first.mean("balanced_accuracy")
-    return tables.gain(value, other, 1, error)
+    return tables.gain(value, other, error)
 
 
 def _curves(groups: Sequence[Group]) -> Markup:
@@ -266,7 +275,7 @@ def _runs(runs: Sequence[RunFacts]) -> list[Any]:
     rows = []
     for run in runs:
         gap = difference(run, runs[0])
-        change = tables.gain(run.balanced, runs[0].balanced, 1, gap.error)
+        change = tables.gain(run.balanced, runs[0].balanced, gap.error)
         first = run is runs[0]
         rows.append([
             run.name, run.method, f"{run.counts.get('labeled', 0):,}", str(run.config["seed"]),

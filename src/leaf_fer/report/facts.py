@@ -161,3 +161,13 @@ class Evidence:
     sample: Integers = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     plane: NDArray[np.float64] | None = None
     usage: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+
+
+def mean_by_class(
+    gates: NDArray[np.float32], targets: Integers, classes: int
+) -> NDArray[np.float64]:
+    """Mean gate weights by class: (N, E), (N,) -> (C, E), rows sum to 1 or are NaN."""
+    truth = np.eye(classes)[targets]  # (N, C)
+    with np.errstate(invalid="ignore"):
+        share: NDArray[np.float64] = truth.T @ gates.astype(np.float64) / truth.sum(axis=0)[:, None]
+    return share

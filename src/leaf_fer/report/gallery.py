@@ -31,15 +31,12 @@ def source(pixels: NDArray[np.uint8]) -> str:
 
 
 def errors(faces: Faces, places: Integers, classes: Sequence[str], truth: str) -> Markup:
-    """Wrong answers: what was said, how surely, and the class by ``truth``, such as annotators."""
+    """Wrong answers: what was said, how surely, and the class, which ``truth`` introduces."""
     items = []
     for place, pixels in zip(places.tolist(), faces.pixels(places), strict=True):
         said, true = classes[faces.said[place]], classes[faces.targets[place]]
         sure = percent(float(faces.sure[place]), 0)
-        words = [
-            tag("b", tag("span", "✘ ", aria_hidden="true"), f"{said} {sure}"),
-            tag("span", f"{truth}: {true}"),
-        ]
+        words = [tag("b", tag("span", said), tag("span", sure)), tag("span", f"{truth}: {true}")]
         text = f"A face that was called {said} with {sure}; {truth}: {true}"
         items.append(_face(pixels, text, faces.name(place), words, "wrong"))
     return tag("div", items, class_="faces")
@@ -51,16 +48,15 @@ def candidates(faces: Faces, places: Integers, classes: Sequence[str]) -> Markup
     for place, pixels in zip(places.tolist(), faces.pixels(places), strict=True):
         p, true = faces.probabilities[place], int(faces.targets[place])
         ranked = [c for c in np.argsort(-p, kind="stable").tolist() if faces.sets[place, c]]
-        rows = [_candidate(classes[c], float(p[c]), c == true) for c in ranked[:SHOWN]]
-        if len(ranked) > SHOWN:
-            rows.append(tag("li", f"and {len(ranked) - SHOWN} more", class_="soft"))
-        words: list[Markup] = [tag("ul", rows, class_="bars")]
-        if true not in ranked[:SHOWN]:
-            words.append(tag("span", f"annotated: {classes[true]}"))
-        text = (
-            f"A face between {', '.join(classes[c] for c in ranked[:SHOWN])}; "
-            f"annotated: {classes[true]}"
-        )
+        shown = ranked[:SHOWN] if true in ranked[:SHOWN] else [*ranked[: SHOWN - 1], true]
+        rows = [_candidate(classes[c], float(p[c]), c == true) for c in shown]
+        more = len(set(ranked) - set(shown))
+        note = f"and {more} more" if more else "all candidates"
+        if true not in ranked:
+            note += f", without {classes[true]}"
+        rows.append(tag("li", note, class_="soft"))
+        text = f"A face between {', '.join(classes[c] for c in shown)}; label: {classes[true]}"
+        words = [tag("ul", rows, class_="bars")]
         items.append(_face(pixels, text, faces.name(place), words, "undecided"))
     return tag("div", items, class_="faces roomy")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,33 +13,44 @@ from leaf_fer.metrics import recall_errors
 from leaf_fer.report.charts import Series, line_chart
 from leaf_fer.report.curves import smooth
 from leaf_fer.report.facts import Lines, RunFacts
-from leaf_fer.report.markup import DASH, SPACE, Markup, percent, points, table, tag
+from leaf_fer.report.markup import DASH, SPACE, Markup, counted, percent, points, table, tag
+from leaf_fer.report.verdict import CHANCE
 
-METRICS: dict[str, tuple[str, int]] = {
-    "balanced_accuracy": ("Balanced accuracy", 1),
-    "overall_accuracy": ("Overall accuracy", 1),
-    "macro_f1": ("Macro F1", 1),
-    "auc": ("AUC, pairs of classes told apart", 1),
-    "ece": ("Calibration error (ECE)", -1),
+METRICS: dict[str, tuple[str, str]] = {
+    "balanced_accuracy": ("Balanced", "mean recall of the classes"),
+    "overall_accuracy": ("Overall", "share of the faces that is right"),
+    "macro_f1": ("Macro F1", "recall and precision of the classes"),
+    "auc": ("AUC", "how well pairs of classes are told apart"),
+    "ece": ("ECE", "how far confidence is off; less is better"),
 }
-"""By key of metrics.json: name, and whether more (1) or less (-1) is better."""
+"""By key of metrics.json: name, and what it is."""
+
+
+def standard_error(run: RunFacts, key: str) -> float | None:
+    """That of a metric of a run, where it is known."""
+    if key == "balanced_accuracy":
+        return run.error
+    if key == "overall_accuracy":
+        share = float(run.metrics[key])
+        return math.sqrt(share * (1 - share) / int(run.matrix.sum()))
+    return None
 
 
 def score(run: RunFacts, key: str) -> list[Any]:
     """A metric of a run, with its standard error where it is known."""
-    value = percent(run.metrics.get(key))
-    if key != "balanced_accuracy":
+    value, error = percent(run.metrics.get(key)), standard_error(run, key)
+    if error is None:
         return [value]
-    return [value, tag("small", f" ±{SPACE}{points(run.error).lstrip('+')}")]
+    return [value, tag("small", f" ±{SPACE}{100 * error:.1f}")]
 
 
-def gain(value: float | None, other: float | None, better: int = 1, error: float = 0.0) -> Markup:
-    """A difference, colored where it is more than two standard errors."""
+def gain(value: float | None, other: float | None, error: float | None) -> Markup:
+    """A difference, colored where it is more than two standard errors, if these are known."""
     if value is None or other is None:
         return tag("td", "n/a")
     change = value - other
-    real = abs(change) > 2 * error and f"{abs(100 * change):.1f}" != "0.0"
-    kind = ("more" if change * better > 0 else "less") if real else None
+    real = error is not None and abs(change) > CHANCE * error
+    kind = ("more" if change > 0 else "less") if real else None
     return tag("td", points(change), class_=kind)
 
 
@@ -46,16 +58,17 @@ def metrics_table(run: RunFacts, beside: RunFacts | None) -> Markup:
     """Metrics of a run, beside those of another."""
     heads = ["Metric", run.method]
     if beside is not None:
-        heads += [beside.method, "difference, points"]
+        heads += [beside.method, "difference"]
     rows = []
-    for key, (name, better) in METRICS.items():
-        row: list[Any] = [name, score(run, key)]
+    for key, (name, about) in METRICS.items():
+        row: list[Any] = [[name, tag("small", about)], score(run, key)]
         if beside is not None:
-            noise = float(np.hypot(run.error, beside.error)) if key == "balanced_accuracy" else 0.0
-            change = gain(run.metrics.get(key), beside.metrics.get(key), better, noise)
+            errors = standard_error(run, key), standard_error(beside, key)
+            noise = math.hypot(*filter(None, errors)) if all(errors) else None
+            change = gain(run.metrics.get(key), beside.metrics.get(key), noise)
             row += [score(beside, key), change]
         rows.append(row)
-    return table(f"Metrics on the {run.metrics['part']} faces", heads, rows)
+    return table(f"Metrics on the {run.metrics['part']} faces", heads, rows, "metrics")
 
 
 def confusion_table(run: RunFacts) -> Markup:
@@ -79,6 +92,36 @@ def confusion_table(run: RunFacts) -> Markup:
     return table(caption, heads, rows, "matrix")
 
 
+MOST_PAIRS = 8
+
+
+def confusions_table(run: RunFacts, beside: RunFacts | None) -> Markup:
+    """The most frequent confusions, as shares of the faces of the true class."""
+    if beside is not None and beside.classes != run.classes:
+        beside = None
+    shares = [_shares(each) for each in (run, beside) if each is not None]
+    pairs = [
+        (true, said)
+        for true, said in np.ndindex(*shares[0].shape)
+        if true != said and shares[0][true, said] > 0
+    ]
+    pairs.sort(key=lambda pair: -shares[0][pair])
+    rows = [
+        [
+            tag("span", f"{run.classes[true]} for {run.classes[said]}"),
+            *(percent(float(share[true, said]), 0) for share in shares),
+        ]
+        for true, said in pairs[:MOST_PAIRS]
+    ]
+    heads = ["Taken", run.method, *([beside.method] if beside else [])]
+    return table("The most frequent confusions", heads, rows)
+
+
+def _shares(run: RunFacts) -> NDArray[np.float64]:
+    """A confusion matrix whose rows sum to 1, or are 0."""
+    return np.asarray(run.matrix / np.maximum(run.matrix.sum(axis=1, keepdims=True), 1))
+
+
 def recalls(run: RunFacts) -> NDArray[np.float64]:
     """(C,), NaN for a class without faces."""
     with np.errstate(invalid="ignore"):
@@ -90,14 +133,14 @@ def recall_table(run: RunFacts, beside: RunFacts | None) -> Markup:
     """Recall of every class as a bar, that of another run as a mark on it."""
     if beside is not None and beside.classes != run.classes:
         beside = None
-    heads = ["Class", "faces", run.method]
+    heads = ["Class", run.method]
     heads += [beside.method, "difference"] if beside else []
     others = recalls(beside) if beside else None
     errors, truth = recall_errors(run.matrix), run.matrix.sum(axis=1)
     rows = []
     for place, (name, value) in enumerate(zip(run.classes, recalls(run).tolist(), strict=True)):
         if not truth[place]:
-            rows.append([name, "0", "n/a", *(["n/a", "n/a"] if beside else [])])
+            rows.append([name, "n/a", *(["n/a", "n/a"] if beside else [])])
             continue
         other = float(others[place]) if others is not None else None
         style = f"--share:{100 * value:.1f}%"
@@ -106,10 +149,11 @@ def recall_table(run: RunFacts, beside: RunFacts | None) -> Markup:
             style, mark = f"{style};--other:{100 * other:.1f}%", tag("u")
         bar = tag("span", tag("i"), mark, class_="track", style=style, aria_hidden="true")
         error = tag("small", f" ±{SPACE}{100 * errors[place]:.0f}")
-        row: list[Any] = [[name, bar], f"{truth[place]:,}", [percent(value, 0), error]]
+        count = tag("small", counted(int(truth[place]), "face"))
+        row: list[Any] = [[name, count, bar], [percent(value, 0), error]]
         if beside is not None and other is not None:
             noise = float(np.hypot(errors[place], recall_errors(beside.matrix)[place]))
-            row += [percent(other, 0), gain(value, other, 1, noise)]
+            row += [percent(other, 0), gain(value, other, noise)]
         rows.append(row)
     return table(f"Recall of every class of {run.method}", heads, rows, "recall")
 

@@ -172,7 +172,8 @@ def _sureness(run: RunFacts) -> Sentence:
         )
     return Sentence(
         f"Do not read its confidence as a probability: it is off by "
-        f"{points(error).lstrip('+')} points on average."
+        f"{points(error).lstrip('+')} points on average.",
+        "bad",
     )
 
 
