@@ -264,8 +264,7 @@ def _recalls(groups: Sequence[Group]) -> list[Any]:
     heads = ["", tag("span", "faces"), *(tag("span", group.name) for group in groups)]
     return [
         tag("h2", "Every class"),
-        tag("p", "Recall in percent, the mean over seeds; bold is the best of a row, if by chance "
-                 "or not."),
+        tag("p", "Recall in percent, the mean over seeds; bold is the best of a row, by chance or not."),
         table("Recall of every class in every run", heads, rows, "matrix"),
     ]  # fmt: skip
 
@@ -295,5 +294,5 @@ def _differing(runs: Sequence[RunFacts]) -> str:
     names = [name for name in runs[0].config if name not in (*OWN, *SEEDS)]
     names = [n for n in names if len({str(run.config.get(n)) for run in runs}) > 1]
     names = [n for n in names if all(n in run.config for run in runs)]
-    listed = ", ".join(name.replace("_", " ") for name in names)
+    listed = ", ".join(f"--{name.replace('_', '-')}" for name in names)
     return f"They differ also in {listed}." if listed else "They differ in method and seeds alone."

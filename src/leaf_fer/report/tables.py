@@ -192,7 +192,9 @@ def series(lines: Lines, name: str, value: Value, slot: int, *, dashed: bool = F
     found = [(line["step"], v) for line in lines if (v := value(line)) is not None]
     steps = [step for step, _ in found]
     values = np.array([v for _, v in found], dtype=np.float64)
-    return Series(name, steps, smooth(values, len(values) // 30).tolist(), slot, dashed)
+    reach = len(values) // 30
+    shown = smooth(values, reach) if reach else values
+    return Series(name, steps, shown.tolist(), slot, dashed)
 
 
 def loss_chart(lines: Lines) -> Markup:
