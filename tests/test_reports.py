@@ -150,21 +150,24 @@ def tiny_config():
     return write_yaml(configure({"data": "synthetic"}))
 
 
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    opened = Browser(tmp_path_factory.mktemp("profile"))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def files(runs):
+    """A page of a run and one of two."""
+    both = runs / "compared.html"
+    words = ["report", str(runs / "leaf"), str(runs / "base"), "--out", str(both)]
+    assert cli.main(words) == 0
+    return [runs / "leaf" / "report.html", both]
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
 class TestBrowser:
-    @pytest.fixture(scope="class")
-    def browser(self, tmp_path_factory):
-        opened = Browser(tmp_path_factory.mktemp("profile"))
-        yield opened
-        opened.close()
-
-    @pytest.fixture(scope="class")
-    def files(self, runs):
-        both = runs / "compared.html"
-        words = ["report", str(runs / "leaf"), str(runs / "base"), "--out", str(both)]
-        assert cli.main(words) == 0
-        return [runs / "leaf" / "report.html", both]
-
     @pytest.mark.parametrize("dark", [False, True])
     @pytest.mark.parametrize("width", [320, 390, 768, 1280])
     def test_nothing_is_wider_than_the_screen(self, browser, files, width, dark):

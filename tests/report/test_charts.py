@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 import numpy as np
 
@@ -50,5 +51,5 @@ def test_every_face_is_a_dot_and_names_do_not_cover_each_other():
     assert drawing.count("h0") == 120
     spots = re.findall(r'<text x="(\d+)" y="(\d+)"', drawing)
     spots = sorted((int(y), int(x)) for x, y in spots)
-    for (y0, x0), (y1, x1) in zip(spots, spots[1:], strict=False):
+    for (y0, x0), (y1, x1) in pairwise(spots):
         assert y1 - y0 >= 17 or abs(x1 - x0) > 55

@@ -264,7 +264,7 @@ def _recalls(groups: Sequence[Group]) -> list[Any]:
     heads = ["", tag("span", "faces"), *(tag("span", group.name) for group in groups)]
     return [
         tag("h2", "Every class"),
-        tag("p", "Recall in percent, the mean over seeds; bold is the best of a row, by chance or not."),
+        tag("p", "Recall in percent, the mean over seeds. Bold: best of a row, by chance or not."),
         table("Recall of every class in every run", heads, rows, "matrix"),
     ]  # fmt: skip
 

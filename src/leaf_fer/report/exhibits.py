@@ -25,7 +25,8 @@ def confidence(run: RunFacts, seen: Evidence) -> list[Any]:
         tag("p", f"The fewest classes that together reach {percent(seen.mass, 0)} of its belief "
                  f"are {sizes.mean():.1f} on average, and hold the true class for "
                  f"{percent(float(held))} of the faces."),
-        tag("p", "Candidate sets with a promise: leaf calibrate, then leaf predict --coverage."),
+        tag("p", "Candidate sets with a promise: ", tag("code", "leaf calibrate"), ", then ",
+            tag("code", "leaf predict --coverage"), "."),
     ]  # fmt: skip
     key = tag(
         "ul",
@@ -143,7 +144,7 @@ def pseudo(seen: Evidence, most: int) -> list[Any]:
         [f"{100 * float(least):g} %", percent(share), percent(facts["precision"][least])]
         for least, share in facts["coverage"].items()
     ]
-    heads = ["At least so sure", "of the faces", "of these right"]
+    heads = ["Sure, at least", "of the faces", "right"]
     sets = facts["candidates"]
     words = tag(
         "p",
