@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from leaf_fer.metrics import calibration_error, confusion_matrix, separation, summarize
+from leaf_fer.metrics import (
+    balanced_error,
+    calibration_error,
+    confusion_matrix,
+    recall_errors,
+    reliability,
+    separation,
+    summarize,
+)
 
 NAMES = tuple("abcdefg")
 
@@ -139,3 +147,32 @@ class TestCalibrationError:
 
     def test_no_confidence_at_all_falls_into_the_first_bin(self):
         assert calibration_error(np.zeros(2), np.array([True, True])) == 1
+
+
+def test_reliability_adds_up_to_the_calibration_error():
+    rng = np.random.default_rng(0)
+    confidence, right = rng.random(200), rng.random(200) < 0.6
+    count, accuracy, sure = reliability(confidence, right, 15)
+    assert count.sum() == 200
+    there = count > 0
+    gap = (np.abs(accuracy - sure)[there] * count[there]).sum() / 200
+    assert gap == pytest.approx(calibration_error(confidence, right, 15))
+
+
+def test_the_error_of_balanced_accuracy_is_its_spread_over_draws_of_faces():
+    rng = np.random.default_rng(0)
+    counts, recall = np.array([400, 60, 150]), np.array([0.9, 0.3, 0.6])
+    drawn = rng.binomial(counts, recall, (20000, 3)) / counts
+    hits = (counts * recall).round().astype(int)
+    matrix = np.diag(hits)
+    matrix[:, 0] += counts - hits
+    matrix[0, 0], matrix[0, 1] = hits[0], counts[0] - hits[0]
+    assert balanced_error(matrix) == pytest.approx(drawn.mean(axis=1).std(), rel=0.03)
+
+
+def test_a_class_that_is_always_right_has_an_error_and_one_without_faces_has_none():
+    errors = recall_errors(np.array([[5, 0, 0], [0, 0, 0], [0, 0, 50]]))
+    assert np.isnan(errors[1])
+    assert errors[0] > errors[2] > 0
+    share = 6 / 7
+    assert errors[0] == pytest.approx(np.sqrt(share * (1 - share) / 5))

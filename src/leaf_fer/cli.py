@@ -228,6 +228,17 @@ def machine(command: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def run_report(command: argparse.Namespace) -> int:
+    """``leaf report``."""
+    for folder in filter(None, (*command.runs, command.beside)):
+        if not (Path(folder) / "config.yaml").exists():
+            raise UserError(f"{folder}: not a run folder: expected config.yaml there")
+    checked("device", command.device)
+    from leaf_fer import reports
+
+    return reports.main(command)
+
+
 def run_label(command: argparse.Namespace) -> int:
     """``leaf label``."""
     from leaf_fer.labeling import command as labeling
@@ -340,6 +351,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "calibrate": run_calibrate,
     "predict": run_predict,
     "export": run_export,
+    "report": run_report,
     "label": run_label,
     "data": run_data,
     "weights": run_weights,

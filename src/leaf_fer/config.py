@@ -76,6 +76,7 @@ class Settings:
             off.
         select: which weights model/ holds in the end.
         final: the part that the final metrics are computed on; the other is not touched at the end.
+        report: write report.html at the end.
         cache: folder of the decoded images; none means $LEAF_CACHE or the user's cache folder.
         workers: processes that decode images; none means one per core.
     """
@@ -128,6 +129,7 @@ class Settings:
     watch_unlabeled: Natural = 0
     select: Literal["last", "best-on-validation"] = "last"
     final: Literal["test", "validation"] = "test"
+    report: bool = True
     cache: str | None = None
     workers: Count | None = None
 

@@ -34,6 +34,57 @@ def calibration_error(
     return float(np.abs(gap).sum() / len(confidence))
 
 
+def reliability(
+    confidence: NDArray[np.float64], correct: NDArray[np.bool_], bins: int = 15
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """Count samples by confidence, in the bins of :func:`calibration_error`.
+
+    Args:
+        confidence: (N,), probability of the predicted class.
+        correct: (N,), whether the prediction is right.
+        bins: B, intervals of equal width, open below and closed above.
+
+    Returns:
+        Counts, accuracy and mean confidence of the bins, (B,) each; NaN in empty bins.
+    """
+    place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    count = np.bincount(place, minlength=bins)
+    with np.errstate(invalid="ignore"):
+        accuracy = np.bincount(place, weights=correct, minlength=bins) / count
+        sure = np.bincount(place, weights=confidence, minlength=bins) / count
+    return count, accuracy, sure
+
+
+def recall_errors(matrix: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Standard error of the recall of every class: (C, C) counts -> (C,), NaN without samples.
+
+    Of h hits among n it is that of a share of (h + 1) / (n + 2) (Laplace's rule), which is not 0
+    where all or none of a few samples are right.
+
+    Args:
+        matrix: counts, rows are true classes.
+    """
+    hits, truth = matrix.diagonal(), matrix.sum(axis=1)
+    share = (hits + 1) / (truth + 2)
+    with np.errstate(divide="ignore"):
+        error = np.sqrt(share * (1 - share) / truth)
+    return np.where(truth > 0, error, np.nan)
+
+
+def balanced_error(matrix: NDArray[np.int64]) -> float:
+    """Return the standard error of balanced accuracy, the mean recall of the classes that occur.
+
+    It is what another draw of as many samples of every class would change; not what another draw of
+    labels or another seed of training would.
+
+    Args:
+        matrix: (C, C) counts, rows are true classes, not all 0.
+    """
+    errors = recall_errors(matrix)
+    there = errors[~np.isnan(errors)]
+    return float(np.sqrt(np.square(there).sum()) / len(there))
+
+
 def separation(
     probabilities: NDArray[np.floating[Any]], targets: NDArray[np.int64]
 ) -> float | None:

@@ -147,6 +147,22 @@ def build_parser(words: Sequence[str]) -> Parser:
     export.add_argument("--cache", help="folder of the decoded images")
     export.add_argument("--batch-size", default="256", help="images per step")
 
+    report = add("report", "write report.html of a run, or a page that compares several")
+    report.add_argument("runs", metavar="RUN", nargs="+", help="folders of finished runs")
+    report.add_argument(
+        "--beside",
+        metavar="RUN",
+        help="a supervised run to compare with (one beside RUN with the same data and labels)",
+    )
+    report.add_argument(
+        "--out", metavar="FILE", help="RUN/report.html, or comparison.html of several runs"
+    )
+    report.add_argument(
+        "--faces", metavar="N", default="24", help="on a sheet; 0: a page that shows nobody (24)"
+    )
+    report.add_argument("--cache", help="folder of the decoded images")
+    report.add_argument("--device", default="auto", help="auto, cpu or cuda")
+
     label = add("label", "name the expressions of faces in a browser", epilog=labeling.EPILOG)
     labeling.add_options(label)
 
@@ -240,6 +256,19 @@ def _add_train(
             group = parser.add_argument_group(titles[option.name])
         if option.name != "data":
             _add_option(group, option, entry.recipe.get(option.name, option.default))
+        if option.name == "report":
+            _add_no_report(group)
+
+
+def _add_no_report(group: Any) -> None:
+    group.add_argument(
+        "--no-report",
+        dest="report",
+        action="store_const",
+        const="false",
+        default=argparse.SUPPRESS,
+        help="the same as --report false",
+    )
 
 
 def _add_option(group: Any, option: Option, default: Any) -> None:

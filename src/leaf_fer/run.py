@@ -279,8 +279,7 @@ class Run:
     def measure(self, model: nn.Module, part: str) -> dict[str, Any]:
         """Metrics of a network on the validation or the test part."""
         rows = getattr(self.data.split, part)
-        table = self.data.table
-        return summarize(self._scores(model, rows), table.targets[rows], table.classes)
+        return self._summary(self._scores(model, rows), rows)
 
     def _scores(self, model: nn.Module, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Class probabilities of some images, (N, C), computed by all processes together."""
@@ -316,15 +315,17 @@ class Run:
         folder, settings = self.folder, self.config.settings
         processes.told(None)  # the best model is written by now
         part = settings.final if len(getattr(self.data.split, settings.final)) else "validation"
-        measured = len(getattr(self.data.split, part)) > 0
-        found = {}
+        rows = getattr(self.data.split, part)
+        measured = len(rows) > 0
+        found, scores = {}, {}
         networks = {"last": (self.state.averaged, self.state.step)}
         if folder.best.exists():
             best, card = load_model(folder.best)
             best = laid_out(best, settings).to(self.device)
             networks["best-on-validation"] = (best, card.facts["step"])
         for selection, (model, step) in networks.items():
-            metrics = self.measure(model, part) if measured else {}
+            scores[selection] = self._scores(model, rows) if measured else None
+            metrics = self._summary(scores[selection], rows)
             found[selection] = {"selection": selection, "part": part, "step": step, **metrics}
         chosen = settings.select
         result = {
@@ -337,8 +338,24 @@ class Run:
         if self.first:
             self._save_model(folder.model, *networks[chosen])
             self._draw(result)
-            write_json(folder.metrics, result)  # last: a folder with metrics is finished
+            write_json(folder.metrics, result)  # a folder with metrics is finished
+            if settings.report:
+                from leaf_fer import reports
+
+                reports.write_at_end(
+                    folder.path,
+                    data=self.opened,
+                    probabilities=scores[chosen],
+                    device=self.device.type,
+                )
         return result
+
+    def _summary(
+        self, scores: NDArray[np.float32] | None, rows: NDArray[np.int64]
+    ) -> dict[str, Any]:
+        """Metrics of class probabilities (N, C) of some images, if there are any."""
+        table = self.data.table
+        return {} if scores is None else summarize(scores, table.targets[rows], table.classes)
 
     def _speed(self) -> dict[str, float]:
         settings, seconds = self.config.settings, self.state.facts.get("seconds", math.nan)

@@ -45,6 +45,7 @@ def tiny(faces, cache, monkeypatch):
             "precision": "float32",
             "device": "cpu",
             "final": "validation",
+            "report": False,
         }
         return configure({**given, **options})
 

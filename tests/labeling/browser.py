@@ -20,6 +20,13 @@ FLAGS = (
 )
 
 
+LABELING = (
+    "typeof shown !== 'undefined' && progress && !busy && !syncing && (visible || broken || !shown)"
+)
+"""Whether a face can be answered, or none is left."""
+LOADED = "document.readyState === 'complete'"
+
+
 class Browser:
     """Chromium with a profile of its own."""
 
@@ -34,13 +41,13 @@ class Browser:
         self.host = f"127.0.0.1:{file.read_text().split()[0]}"
         self.sockets = ExitStack()
 
-    def open(self, url, **look):
-        """A tab that shows a page; see :meth:`Tab.look`."""
+    def open(self, url, condition=LABELING, **look):
+        """A tab that shows a page, once a condition holds; see :meth:`Tab.look`."""
         request = urllib.request.Request(f"http://{self.host}/json/new?about:blank", method="PUT")
         with urllib.request.urlopen(request, timeout=PATIENCE) as reply:
             address = json.load(reply)["webSocketDebuggerUrl"]
         connection = connect(address, max_size=None, open_timeout=PATIENCE)
-        tab = Tab(self.sockets.enter_context(connection))
+        tab = Tab(self.sockets.enter_context(connection), condition)
         tab.look(**look)
         tab.go(url)
         return tab
@@ -54,8 +61,9 @@ class Browser:
 class Tab:
     """A page, its keyboard and its screen."""
 
-    def __init__(self, socket):
+    def __init__(self, socket, condition):
         self.socket = socket
+        self.condition = condition
         self.numbers = itertools.count(1)
         self.problems = []
         for domain in ("Page", "Runtime", "Log"):
@@ -97,11 +105,8 @@ class Tab:
         self.ready()
 
     def ready(self):
-        """Wait until a face can be answered, or none is left."""
-        self.until(
-            "typeof shown !== 'undefined' && progress && !busy && !syncing"
-            " && (visible || broken || !shown)"
-        )
+        """Wait until the page is as it should be."""
+        self.until(self.condition)
 
     def js(self, code):
         """The value of an expression."""

@@ -23,7 +23,7 @@ SECTIONS = ("like", "title", "seeds", "common", "grid", "rows", "per_data")
 
 MACHINE = (
     *("cache", "workers", "device", "devices", "eval_batch_size", "watch_unlabeled"),
-    *("compile", "channels_last", "fused", "prefetch", "resident"),
+    *("compile", "channels_last", "fused", "prefetch", "resident", "report"),
 )
 """Options that say how a cell is computed or watched, not what it is; others are the same cell."""
 

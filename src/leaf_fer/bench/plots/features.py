@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial, reduce
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -15,8 +14,7 @@ from leaf_fer.bench.plots.runs import Answers, answers
 from leaf_fer.bench.plots.theme import Theme, dress, key, legend, look, page
 from leaf_fer.bench.records import Record
 from leaf_fer.errors import UserError
-
-Plane = NDArray[np.float64]
+from leaf_fer.report.plane import Plane, available, embed
 
 
 def features(records: Sequence[Record], choice: Choice) -> Draw:
@@ -32,7 +30,7 @@ def features(records: Sequence[Record], choice: Choice) -> Draw:
     sets = sorted({record.data for record in records})
     if len(sets) > 1:
         raise UserError(f"features: data sets {', '.join(sets)}: expected one; narrow with --only")
-    _tsne()
+    _check_installed()
     records = ordered(records)
     found = [answers(record) for record in records]
     rows, targets = _faces(found, choice.faces)
@@ -54,51 +52,9 @@ def _faces(found: Sequence[Answers], most: int) -> tuple[NDArray[np.int64], NDAr
     return common[kept], targets[kept]
 
 
-def embed(runs: Sequence[NDArray[np.float32]]) -> list[Plane]:
-    """Lay out the same N faces for every run: arrays (N, D) -> (N, 2)."""
-    start = _principal(runs[0])
-    planes: list[Plane] = []
-    for run in runs:
-        tsne = _tsne()(
-            perplexity=min(30.0, (len(run) - 1) / 3),
-            init=start,
-            random_state=0,
-            method="barnes_hut",
-        )
-        plane: Plane = tsne.fit_transform(run.astype(np.float32)).astype(np.float64)
-        planes.append(aligned(plane, planes[0]) if planes else plane - plane.mean(axis=0))
-    return planes
-
-
-def _principal(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Two principal components with the small scale that t-SNE starts from: (N, D) -> (N, 2)."""
-    centered = (values - values.mean(axis=0)).astype(np.float64)
-    vectors, lengths, _ = np.linalg.svd(centered, full_matrices=False)
-    plane = vectors[:, :2] * lengths[:2]
-    plane *= 1e-4 / max(plane[:, 0].std(), 1e-12)
-    return np.asarray(plane, dtype=np.float32)
-
-
-def aligned(plane: Plane, model: Plane) -> Plane:
-    """Turn, mirror, scale and move points onto others as well as it goes: (N, 2), (N, 2) -> (N, 2).
-
-    Example:
-        >>> model = np.array([[0.0, 0.0], [2.0, 0.0], [0.0, 1.0]])
-        >>> bool(np.allclose(aligned(3 * model @ np.array([[0, 1], [1, 0]]) + 5, model), model))
-        True
-    """
-    centered = plane - plane.mean(axis=0)
-    left, scale, right = np.linalg.svd(centered.T @ (model - model.mean(axis=0)))
-    size = scale.sum() / np.square(centered).sum()
-    return np.asarray(size * centered @ left @ right + model.mean(axis=0), dtype=np.float64)
-
-
-def _tsne() -> Any:
-    try:
-        from sklearn.manifold import TSNE
-    except ImportError:
-        raise UserError("features: needs scikit-learn: pip install leaf-fer[plots]") from None
-    return TSNE
+def _check_installed() -> None:
+    if not available():
+        raise UserError("features: needs scikit-learn: pip install leaf-fer[plots]")
 
 
 def _draw(

@@ -17,6 +17,7 @@ from leaf_fer.bench.plots.runs import answers
 from leaf_fer.bench.plots.theme import Theme, dress, legend, page
 from leaf_fer.bench.records import Record
 from leaf_fer.metrics import calibration_error
+from leaf_fer.metrics import reliability as bins_of
 
 BINS = 15
 
@@ -60,11 +61,9 @@ def _gap(theme: Theme) -> dict[str, Any]:
 def _plot(
     axes: Axes, confidence: NDArray[np.float64], right: NDArray[np.bool_], theme: Theme
 ) -> None:
-    place = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)  # as the error has it
-    count = np.bincount(place, minlength=BINS)
+    count, accuracies, means = bins_of(confidence, right, BINS)
     there = np.flatnonzero(count)
-    accuracy = np.bincount(place, weights=right, minlength=BINS)[there] / count[there]
-    sure = np.bincount(place, weights=confidence, minlength=BINS)[there] / count[there]
+    accuracy, sure = accuracies[there], means[there]
     middle = (there + 0.5) / BINS
     axes.bar(middle, accuracy, 0.92 / BINS, color=theme.colors[0])
     axes.bar(middle, sure - accuracy, 0.92 / BINS, accuracy, **_gap(theme))

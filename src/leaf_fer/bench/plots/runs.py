@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,11 +52,8 @@ def answers(record: Record) -> Answers:
 
 @cache
 def _answers(path: Path) -> Answers:
-    import torch
-
+    from leaf_fer import evidence
     from leaf_fer.build import open_data
-    from leaf_fer.data.augment import normalize
-    from leaf_fer.models.eaf import EAF
     from leaf_fer.predict import load
 
     folder = RunFolder(path)
@@ -66,29 +62,12 @@ def _answers(path: Path) -> Answers:
     rows = getattr(data.split, settings.final)
     rows = np.sort(rows if len(rows) else data.split.validation)  # the part that the run takes
     predictor = load(path)
-    found: dict[str, list[Any]] = {"features": [], "probabilities": []}
-
-    def keep(name: str, *call: Any) -> None:
-        found.setdefault(name, []).append(call[-1].float().cpu())
-
-    for name, module in predictor.model.named_modules():
-        if isinstance(module, EAF):
-            module.gate.register_forward_hook(partial(keep, name))
-    kind, card = predictor.device.type, predictor.card
-    half = torch.autocast(kind, torch.bfloat16, enabled=predictor.autocast)
-    with torch.inference_mode(), half:
-        for start in range(0, len(rows), FACES):
-            faces = torch.from_numpy(data.store.gather(rows[start : start + FACES]))
-            images = faces.to(predictor.device).permute(0, 3, 1, 2)
-            output = predictor.model(normalize(images, card.mean, card.std))
-            keep("features", output.features)
-            keep("probabilities", output.probabilities)
-    whole = {name: torch.cat(parts).numpy() for name, parts in found.items()}
+    found = evidence.look(predictor, data.store.images, rows, FACES)
     return Answers(
-        card.classes,
+        predictor.classes,
         rows,
         data.table.targets[rows],
-        whole.pop("probabilities"),
-        whole.pop("features"),
-        whole,
+        found.probabilities,
+        found.features,
+        found.gates,
     )

@@ -17,6 +17,7 @@ from leaf_fer.bench.plots.theme import SMALL, Theme, dress, page
 from leaf_fer.bench.records import Record
 from leaf_fer.errors import UserError
 from leaf_fer.report import matrix
+from leaf_fer.report.facts import mean_by_class
 from leaf_fer.report.page import drawable
 
 Heat = tuple[str, tuple[str, ...], NDArray[np.float64]]
@@ -46,11 +47,7 @@ def _heats(record: Record) -> list[Heat]:
 
 def by_class(found: Answers, level: str) -> NDArray[np.float64]:
     """Mean gate weights of a level: (C, E), rows sum to 1 or are NaN."""
-    gates = found.gates[level].astype(np.float64)
-    truth = np.eye(len(found.classes))[found.targets]  # (N, C)
-    with np.errstate(invalid="ignore"):
-        share: NDArray[np.float64] = truth.T @ gates / truth.sum(axis=0)[:, None]
-    return share
+    return mean_by_class(found.gates[level], found.targets, len(found.classes))
 
 
 def _draw(heats: Sequence[Heat], theme: Theme) -> Figure:
