@@ -2,50 +2,65 @@
 
 from __future__ import annotations
 
-import csv
-import json
-import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from leaf_fer.predict import Prediction
 
-Writer = Callable[[Iterable[Prediction], Sequence[str]], Iterable[Prediction]]
-"""Prints predictions as they come, of so many classes, and hands them on."""
+
+def columns(classes: Sequence[str]) -> dict[str, type]:
+    """Of a table of predictions."""
+    scores = dict.fromkeys(classes, float)
+    return {"path": str, "label": str, "confidence": float, **scores, "candidates": str} | {
+        "error": str
+    }
 
 
-def _write_table(found: Iterable[Prediction], classes: Sequence[str]) -> Iterable[Prediction]:
-    width = max(len("not sure"), *map(len, classes))
-    for one in found:
+def worded(
+    label: str | None,
+    confidence: float | None,
+    scores: dict[str, float],
+    candidates: Sequence[str] | None,
+    where: str,
+) -> str:
+    """One line for people: label, confidence, what it is said of, and the classes that follow."""
+    width = max(len("not sure"), *map(len, scores))
+    ranked = sorted(scores.items(), key=lambda item: -item[1])
+    rest = ranked[1:3] if label else ranked[:3]
+    others = ", ".join(f"{name} {100 * p:.0f} %" for name, p in rest)
+    if candidates is not None:
+        others = f"{others}; candidates: {', '.join(candidates)}"
+    return f"{label or 'not sure':{width}}  {100 * (confidence or 0):3.0f} %  {where}  ({others})"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A prediction as a row.
+
+    Attributes:
+        found: the prediction.
+        classes: all of the model.
+    """
+
+    found: Prediction
+    classes: Sequence[str]
+
+    def text(self) -> str:
+        """One line for people."""
+        one = self.found
         if one.scores is None:
-            print(f"{'error':{width}}      -  {one.path}  ({one.error})")
-        else:
-            ranked = sorted(one.scores.items(), key=lambda item: -item[1])
-            rest = ranked[1:3] if one.label else ranked[:3]
-            others = ", ".join(f"{name} {100 * p:.0f} %" for name, p in rest)
-            if one.candidates is not None:
-                others = f"{others}; candidates: {', '.join(one.candidates)}"
-            label, sure = one.label or "not sure", 100 * (one.confidence or 0)
-            print(f"{label:{width}}  {sure:3.0f} %  {one.path}  ({others})")
-        yield one
+            width = max(len("not sure"), *map(len, self.classes))
+            return f"{'error':{width}}      -  {one.path}  ({one.error})"
+        return worded(one.label, one.confidence, one.scores, one.candidates, str(one.path))
 
+    def nested(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return {**vars(self.found), "path": str(self.found.path)}
 
-def _write_json(found: Iterable[Prediction], classes: Sequence[str]) -> Iterable[Prediction]:
-    print("[", end="")
-    for number, one in enumerate(found):
-        text = json.dumps({**vars(one), "path": str(one.path)})
-        print(f"{',' if number else ''}\n  {text}", end="")
-        yield one
-    print("\n]")
-
-
-def _write_csv(found: Iterable[Prediction], classes: Sequence[str]) -> Iterable[Prediction]:
-    writer = csv.writer(sys.stdout)
-    writer.writerow(["path", "label", "confidence", *classes, "candidates", "error"])
-    for one in found:
-        scores = [(one.scores or {}).get(name) for name in classes]
+    def flat(self) -> Sequence[Any]:
+        """The cells of :func:`columns`."""
+        one = self.found
+        scores = [(one.scores or {}).get(name) for name in self.classes]
         candidates = ";".join(one.candidates or ())
-        writer.writerow([one.path, one.label, one.confidence, *scores, candidates, one.error])
-        yield one
-
-
-WRITERS: dict[str, Writer] = {"table": _write_table, "json": _write_json, "csv": _write_csv}
+        return [str(one.path), one.label, one.confidence, *scores, candidates, one.error]

@@ -22,6 +22,8 @@ from leaf_fer.config import (
 from leaf_fer.errors import UserError, speaker
 from leaf_fer.parser import build_parser, plain, shown
 from leaf_fer.registry import Method, method, methods
+from leaf_fer.rows import style_of
+from leaf_fer.scenes import arguments as scenes
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -162,16 +164,41 @@ def run_predict(command: argparse.Namespace) -> int:
     asked = sets(command)
     if command.abstain and asked["coverage"] is None:
         raise UserError("--abstain: expected --coverage as well")
+    if scenes.wanted(command):
+        from leaf_fer.scenes import command as work
+
+        return work.predict(command, **asked, **machine(command))
+    out = Path(command.out) if command.out else None
+    style = style_of(command.format, out)
     from leaf_fer import commands
 
     return commands.predict(
         Path(command.model),
         command.paths,
-        style=command.format,
+        style=style,
+        out=out,
         abstain=command.abstain,
         **asked,
         **machine(command),
     )
+
+
+def run_faces(command: argparse.Namespace) -> int:
+    """``leaf faces``."""
+    from leaf_fer.scenes import command as work
+
+    return work.faces(command)
+
+
+def run_live(command: argparse.Namespace) -> int:
+    """``leaf live``."""
+    find_model(command.model)
+    asked = sets(command)
+    if command.abstain and asked["coverage"] is None:
+        raise UserError("--abstain: expected --coverage as well")
+    from leaf_fer.scenes import command as work
+
+    return work.live(command, **asked, **machine(command))
 
 
 def run_export(command: argparse.Namespace) -> int:
@@ -349,7 +376,9 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "pretrain": run_train,
     "evaluate": run_evaluate,
     "calibrate": run_calibrate,
+    "faces": run_faces,
     "predict": run_predict,
+    "live": run_live,
     "export": run_export,
     "report": run_report,
     "label": run_label,

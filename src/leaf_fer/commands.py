@@ -17,7 +17,7 @@ import torch
 from tqdm import tqdm
 
 from leaf_fer.allocator import keep_memory
-from leaf_fer.answers import WRITERS
+from leaf_fer.answers import Answer, columns
 from leaf_fer.build import computes_bfloat16
 from leaf_fer.config import Config, read_yaml
 from leaf_fer.data import synthetic
@@ -35,6 +35,8 @@ from leaf_fer.models import Classifier, save_start
 from leaf_fer.models.mobilenet import MobileNetV1, load_folded
 from leaf_fer.models.tfjs import layers, read_graph
 from leaf_fer.predict import find_images, load
+from leaf_fer.recipe import check_whole
+from leaf_fer.rows import Rows
 from leaf_fer.types import MEAN, STD
 
 if TYPE_CHECKING:
@@ -98,6 +100,7 @@ def predict(
     paths: Sequence[str],
     *,
     style: str,
+    out: Path | None = None,
     batch_size: int,
     device: str,
     precision: str = "auto",
@@ -105,10 +108,11 @@ def predict(
     per_class: bool = False,
     abstain: bool = False,
 ) -> int:
-    """Classify image files; print one line each; 1 if any could not be read."""
+    """Classify image files; print or write a row each; 1 if any could not be read."""
     keep_memory()
     predictor = load(folder, device=device, precision=precision)
     files = list(find_images(paths))
+    check_whole(predictor.card.alignment, files)
     answers = predictor.predict(
         files, batch_size=batch_size, coverage=coverage, per_class=per_class
     )
@@ -116,13 +120,16 @@ def predict(
         (one.unsure() for one in answers) if abstain else answers,
         total=len(files),
         unit="image",
-        disable=True if sys.stdout.isatty() else None,  # the answers themselves are progress
+        # Printed, the answers themselves are progress.
+        disable=True if out is None and sys.stdout.isatty() else None,
     )
     failed = 0
-    for found in WRITERS[style](predictions, predictor.classes):
-        if found.error is not None:
-            failed += 1
-            say(f"leaf: {found.path}: {found.error}")
+    with Rows(style, columns(predictor.classes), out) as rows:
+        for found in predictions:
+            rows.add(Answer(found, predictor.classes))
+            if found.error is not None:
+                failed += 1
+                say(f"leaf: {found.path}: {found.error}")
     return 1 if failed else 0
 
 

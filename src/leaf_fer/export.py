@@ -18,6 +18,7 @@ from leaf_fer.data import synthetic
 from leaf_fer.errors import UserError
 from leaf_fer.files import write_atomically
 from leaf_fer.models import Architecture, Card, Classifier
+from leaf_fer.recipe import Recipe
 from leaf_fer.types import Output
 
 KEY = "leaf_fer"
@@ -184,12 +185,14 @@ class OnnxNetwork(nn.Module):
             reason = " ".join(str(error).split())[:200]
             raise UserError(f"{path}: not an ONNX file: {reason}") from None
         about = json.loads(text)
+        alignment = about.get("alignment")
         self.card = Card(
             Architecture.from_dict(about["architecture"]),
             tuple(about["classes"]),
             (0.0, 0.0, 0.0),
             (1.0, 1.0, 1.0),  # the file normalizes by itself
             about["facts"],
+            alignment and Recipe.from_dict(alignment),
         )
         known = about["calibration"]
         self.calibration = Calibration.from_dict(known) if known else None
@@ -215,6 +218,7 @@ def describe(card: Card, calibration: Calibration | None = None) -> dict[str, An
         "input": f"images: (batch, 3, {size}, {size}) float32, RGB in [0, 1]; normalized inside",
         "output": f"probabilities: (batch, {len(card.classes)}) float32",
         "architecture": card.architecture.to_dict(),
+        "alignment": card.alignment and card.alignment.to_dict(),
         "facts": card.facts,
         "calibration": calibration and calibration.to_dict(),
     }

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from leaf_fer.allocator import keep_memory
 from leaf_fer.conformal import Calibration, describe_sets
+from leaf_fer.data.aligned import recipe_of
 from leaf_fer.data.names import canonical
 from leaf_fer.data.sources import read_faces
 from leaf_fer.data.store import prepare
@@ -21,6 +22,7 @@ from leaf_fer.engine.evaluate import evaluate as class_scores
 from leaf_fer.errors import UserError, say
 from leaf_fer.metrics import summarize
 from leaf_fer.predict import Predictor, load, write_calibration
+from leaf_fer.recipe import compare
 
 
 def report(result: Mapping[str, Any]) -> str:
@@ -127,6 +129,7 @@ def score(
     """
     table = read_faces(spec)
     number = _correspondence(table.classes, predictor.classes, spec)
+    compare(predictor.card.alignment, recipe_of(table), spec)
     store = prepare(
         table, predictor.card.architecture.image_size, cache=Path(cache) if cache else None
     )

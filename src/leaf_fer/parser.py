@@ -13,6 +13,7 @@ from leaf_fer.config import PRETRAINING_METHOD, options_of, pretraining_options,
 from leaf_fer.labeling import arguments as labeling
 from leaf_fer.options import Option, suggestion
 from leaf_fer.registry import Method, method, methods, pretraining
+from leaf_fer.scenes import arguments as scenes
 
 DATA_HELP = """\
 DATA is one of
@@ -116,17 +117,25 @@ def build_parser(words: Sequence[str]) -> Parser:
     calibrate.add_argument("--cache", help="folder of the decoded images")
     _add_common(calibrate)
 
-    predict = add("predict", "name the expression on images of faces")
+    faces = add("faces", "cut out the faces of photos and videos", epilog=scenes.FACES_EPILOG)
+    scenes.add_faces(faces)
+
+    text = "name the expression on images of faces, or of the faces in photos and videos"
+    predict = add("predict", text, epilog=scenes.PREDICT_EPILOG)
     predict.add_argument("model", metavar="MODEL", help="a run folder or a model folder")
-    predict.add_argument("paths", metavar="PATH", nargs="+", help="image files or folders of them")
-    predict.add_argument("--format", choices=("table", "json", "csv"), default="table")
-    _add_sets(predict)
-    predict.add_argument(
-        "--abstain",
-        action="store_true",
-        help="with --coverage: no label where more than one class may be the true one",
-    )
-    _add_common(predict)
+    predict.add_argument("paths", metavar="PATH", nargs="+", help="files or folders of them")
+    live = add("live", "name the expression of faces before a camera", epilog=scenes.LIVE_EPILOG)
+    live.add_argument("model", metavar="MODEL", help="a run folder or a model folder")
+    for part in (predict, live):
+        _add_sets(part)
+        part.add_argument(
+            "--abstain",
+            action="store_true",
+            help="with --coverage: no label where more than one class may be the true one",
+        )
+        _add_common(part)
+    scenes.add_predict(predict)
+    scenes.add_live(live)
 
     export = add("export", "write a model for other programs", epilog=DATA_HELP)
     export.add_argument("model", metavar="RUN|MODEL", help="a run folder or a model folder")

@@ -22,10 +22,11 @@ from leaf_fer.build import computes_bfloat16
 from leaf_fer.conformal import Calibration
 from leaf_fer.data.decode import UnreadableImage, cut, decode, lenient
 from leaf_fer.data.folder import image_files
-from leaf_fer.engine.evaluate import Scores, ahead, begin
+from leaf_fer.engine.evaluate import Scores, begin
 from leaf_fer.errors import UserError
 from leaf_fer.export import OnnxNetwork
 from leaf_fer.files import write_json
+from leaf_fer.lookahead import ahead
 from leaf_fer.models import Card, load_model
 
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -125,11 +126,20 @@ class Predictor:
         Raises:
             UserError: ``coverage`` is not allowed, or the model has not been calibrated.
         """
-        choose: Choose | None = None
-        if coverage is not None:
-            choose = partial(self.sets, coverage=coverage, per_class=per_class)
-            choose(np.full((1, len(self.classes)), 1 / len(self.classes), np.float32))
+        choose = self.chooser(coverage, per_class=per_class)
         return self._predict(map(Path, paths), batch_size, choose)
+
+    def chooser(self, coverage: float | None, *, per_class: bool = False) -> Choose | None:
+        """What makes candidate sets, tried once; None without a coverage.
+
+        Raises:
+            UserError: ``coverage`` is not allowed, or the model has not been calibrated.
+        """
+        if coverage is None:
+            return None
+        choose = partial(self.sets, coverage=coverage, per_class=per_class)
+        choose(np.full((1, len(self.classes)), 1 / len(self.classes), np.float32))
+        return choose
 
     def sets(
         self, probabilities: NDArray[np.float32], coverage: float, *, per_class: bool = False

@@ -32,6 +32,7 @@ from leaf_fer.build import (
 )
 from leaf_fer.config import Config, configure, read_yaml, write_yaml
 from leaf_fer.data import split as splits
+from leaf_fer.data.aligned import recipe_of
 from leaf_fer.data.views import Batches, Images
 from leaf_fer.engine import watch
 from leaf_fer.engine.checkpoint import load_checkpoint
@@ -160,6 +161,7 @@ class Run:
         saved = folder.split if folder.started else None
         self.opened = open_data(settings, saved)
         self.data = self.used(self.opened)
+        self.alignment = recipe_of(self.data.table)
         if settings.select == "best-on-validation" and not len(self.data.split.validation):
             raise UserError(
                 "--select best-on-validation: there are no labeled validation images; "
@@ -308,7 +310,8 @@ class Run:
         facts.update(step=step, effective_labels=len(self.data.split.labeled), version=__version__)
         facts["init"] = self.init
         built = architecture(settings, len(self.data.table.classes))
-        save_model(path, model, Card(built, self.data.table.classes, MEAN, STD, facts))
+        card = Card(built, self.data.table.classes, MEAN, STD, facts, self.alignment)
+        save_model(path, model, card)
 
     def _finish(self) -> dict[str, Any]:
         """Evaluate once, write the model, the metrics and the pictures."""

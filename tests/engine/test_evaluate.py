@@ -7,7 +7,8 @@ import torch
 from leaf_fer.data import synthetic
 from leaf_fer.data.augment import normalize
 from leaf_fer.data.views import Images
-from leaf_fer.engine.evaluate import ahead, evaluate
+from leaf_fer.engine.evaluate import evaluate
+from leaf_fer.lookahead import ahead
 from leaf_fer.models import Architecture, build_classifier
 from leaf_fer.types import MEAN, STD
 

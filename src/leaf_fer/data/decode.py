@@ -133,7 +133,9 @@ def resize(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
 
 
-def align(image: NDArray[np.uint8], points: NDArray[np.float32], size: int) -> NDArray[np.uint8]:
+def align(
+    image: NDArray[np.uint8], points: NDArray[np.float32], size: int, margin: float = 0.0
+) -> NDArray[np.uint8]:
     """The face turned, scaled and moved so that its five points lie where all faces have them.
 
     Args:
@@ -141,6 +143,7 @@ def align(image: NDArray[np.uint8], points: NDArray[np.float32], size: int) -> N
         points: (5, 2) finite, x and y of the pixel at the eye on the image's left, the other eye,
             the tip of the nose and the corners of the mouth (left first).
         size: pixels per side of the result; the 112-pixel template is scaled to it.
+        margin: >= 0, what is added around the template at every side, in its sides.
 
     Returns:
         (size, size, 3) uint8, black where the image does not reach.
@@ -150,11 +153,27 @@ def align(image: NDArray[np.uint8], points: NDArray[np.float32], size: int) -> N
     """
     from leaf_fer.data.alignment import SIZE, TEMPLATE, similarity
 
-    forward = np.eye(3)
+    goal = (TEMPLATE + margin * SIZE) / (1 + 2 * margin) * (size / SIZE)
     try:
-        forward[:2] = similarity(points, TEMPLATE * (size / SIZE))
+        return warp(image, similarity(points, goal), size)
     except ValueError as error:
         raise UnreadableImage("has points that are not those of a face") from error
+
+
+def warp(image: NDArray[np.uint8], matrix: NDArray[np.float64], size: int) -> NDArray[np.uint8]:
+    """An image turned, scaled and moved.
+
+    Args:
+        image: (H, W, 3) uint8.
+        matrix: (2, 3), from the x and y of a pixel, and 1, to where it goes; the same scale in all
+            directions.
+        size: pixels per side of the result.
+
+    Returns:
+        (size, size, 3) uint8, black where the image does not reach.
+    """
+    forward = np.eye(3)
+    forward[:2] = matrix
     scale = float(np.sqrt(abs(np.linalg.det(forward))))
     # A transform alone would skip pixels of a large face: average blocks of them first.
     shrink = min(max(round(1 / scale), 1), *image.shape[:2])

@@ -32,7 +32,7 @@ from leaf_fer.errors import UserError
 UNLABELED = ("unlabeled", "unlabelled")
 """Names, in any case, of a folder of images without a label."""
 
-NO_IMAGES = (".csv", ".txt", ".json", ".md", ".parquet", "thumbs.db", "desktop.ini")
+NO_IMAGES = (".csv", ".txt", ".json", ".jsonl", ".md", ".parquet", "thumbs.db", "desktop.ini")
 """How the names of files end that are no images, in any case."""
 
 

@@ -6,10 +6,8 @@ one before it are read: neither waits for the other.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -19,9 +17,8 @@ from tqdm import tqdm
 
 from leaf_fer.data.augment import normalize
 from leaf_fer.data.views import Images
+from leaf_fer.lookahead import ahead
 from leaf_fer.types import MEAN, STD
-
-T = TypeVar("T")
 
 
 class Scores:
@@ -55,22 +52,6 @@ def begin(model: nn.Module, images: Tensor, mean: Sequence[float], std: Sequence
         std: of red, green and blue, in [0, 1].
     """
     return Scores(model(normalize(images, mean, std)).probabilities)
-
-
-def ahead(items: Iterable[T], count: int) -> Iterator[T]:
-    """Yield items after drawing ``count`` more, whose drawing begins work that takes a while.
-
-    Example:
-        >>> items = iter("abcd")
-        >>> next(ahead(items, 2)), next(items)
-        ('a', 'd')
-    """
-    drawn: deque[T] = deque()
-    for item in items:
-        drawn.append(item)
-        if len(drawn) > count:
-            yield drawn.popleft()
-    yield from drawn
 
 
 def evaluate(

@@ -128,11 +128,11 @@ def frames(path: Path, every: Every = ALL) -> Iterator[Frame]:
     yield from _chosen(_video(path), path, every)
 
 
-def camera(number: int, every: Every = ALL) -> Iterator[Frame]:
+def camera(number: int | str, every: Every = ALL) -> Iterator[Frame]:
     """What a camera sees from now on; endless unless it is unplugged.
 
     Args:
-        number: of the camera, from 0.
+        number: of the camera, from 0; or the file of a video that takes its place.
         every: which pictures.
 
     Raises:

@@ -16,6 +16,7 @@ from leaf_fer.files import write_atomically, write_json
 from leaf_fer.models.architecture import Architecture, build_classifier
 from leaf_fer.models.classifier import Classifier
 from leaf_fer.models.starting import serialized
+from leaf_fer.recipe import Recipe
 
 FORMAT = 1
 
@@ -29,6 +30,7 @@ class Card:
         classes: names of the C classes, in the order of the scores.
         mean, std: per channel (RGB in [0, 1]), what images are normalized with.
         facts: origin, for people: data set, method, labels, step, version.
+        alignment: how the faces were cut out that it has learned from; None where not known.
     """
 
     architecture: Architecture
@@ -36,6 +38,7 @@ class Card:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     facts: dict[str, Any] = field(default_factory=dict)
+    alignment: Recipe | None = None
 
 
 def save_model(folder: Path, model: Classifier, card: Card) -> None:
@@ -57,6 +60,7 @@ def save_model(folder: Path, model: Classifier, card: Card) -> None:
             "image_size": card.architecture.image_size,
             "normalization": {"mean": list(card.mean), "std": list(card.std)},
             "architecture": card.architecture.to_dict(),
+            "alignment": card.alignment and card.alignment.to_dict(),
             "facts": card.facts,
         },
     )
@@ -110,4 +114,6 @@ def _card(values: dict[str, Any]) -> Card:
         raise ValueError(f"{len(classes)} classes for {network.num_classes} class scores")
     if len(mean) != 3 or len(std) != 3:
         raise ValueError("expected mean and std of 3 channels")
-    return Card(network, classes, mean, std, values.get("facts", {}))
+    known = values.get("alignment")  # models of earlier versions say nothing
+    alignment = None if known is None else Recipe.from_dict(known)
+    return Card(network, classes, mean, std, values.get("facts", {}), alignment)
