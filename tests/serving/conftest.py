@@ -1,4 +1,7 @@
+import http.client
 import io
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -94,3 +97,60 @@ def saved(image, kind="PNG", **more):
 
 def post(client, content, kind="image/jpeg"):
     return client.post("/predict", content=content, headers={"Content-Type": kind})
+
+
+class Program:
+    """``leaf serve`` in a process of its own."""
+
+    def __init__(self, *words):
+        self.connections = []
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "leaf_fer", "serve", *map(str, words), "--port", "0"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        line = self.process.stdout.readline()
+        assert line.startswith("open http://"), line + self.process.stderr.read()
+        self.address = line.split()[1]
+        self.port = int(self.address.split("/")[2].rpartition(":")[2])
+
+    def connect(self):
+        """A connection that is not used yet; it is closed in the end."""
+        self.connections.append(http.client.HTTPConnection("127.0.0.1", self.port, timeout=60))
+        return self.connections[-1]
+
+    def ask(self, method, path, body=None, kind="image/png"):
+        """Status and content of an answer."""
+        connection = self.connect()
+        connection.request(method, path, body, {"Content-Type": kind} if body else {})
+        with connection.getresponse() as reply:
+            content = reply.read()
+        connection.close()  # a stopping server closes those that are kept, after a while
+        return reply.status, content
+
+    def end(self):
+        """Wait for the end: status, standard output, standard error."""
+        out, err = self.process.communicate(timeout=60)
+        return self.process.returncode, out, err
+
+    def close(self):
+        for connection in self.connections:
+            connection.close()
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.communicate()
+
+
+@pytest.fixture
+def start():
+    """Starts ``leaf serve``; all processes are ended in the end."""
+    started = []
+
+    def begin(*words):
+        started.append(Program(*words))
+        return started[-1]
+
+    yield begin
+    for program in started:
+        program.close()

@@ -128,13 +128,14 @@ function light(place) {
 function draw() {
   if (!picture) return;
   const canvas = $("photo");
-  const scale = Math.min(1, 2048 / Math.max(picture.width, picture.height));
+  const room = $("stage").getBoundingClientRect();
+  const unit = devicePixelRatio; // boxes and numbers are as sharp as the screen
+  const scale = unit * Math.min(room.width / picture.width, room.height / picture.height);
   canvas.width = Math.max(1, Math.round(picture.width * scale));
   canvas.height = Math.max(1, Math.round(picture.height * scale));
   const pen = canvas.getContext("2d");
+  pen.imageSmoothingQuality = "high";
   pen.drawImage(picture, 0, 0, canvas.width, canvas.height);
-  const room = $("stage").getBoundingClientRect();
-  const unit = Math.max(canvas.width / room.width, canvas.height / room.height); // of the screen
   const style = getComputedStyle(document.documentElement);
   const [ink, paper] = ["--leaf", "--on-leaf"].map((name) => style.getPropertyValue(name));
   pen.font = `600 ${15 * unit}px system-ui, sans-serif`;
