@@ -273,6 +273,17 @@ def run_label(command: argparse.Namespace) -> int:
     return labeling.main(command)
 
 
+def run_serve(command: argparse.Namespace) -> int:
+    """``leaf serve``."""
+    find_model(command.model)
+    command.per_class = False
+    coverage = sets(command)["coverage"]
+    machine = {name: checked(name, getattr(command, name)) for name in ("device", "precision")}
+    from leaf_fer.serving import command as serving
+
+    return serving.main(command, coverage=coverage, **machine)
+
+
 def run_data(command: argparse.Namespace) -> int:
     """``leaf data``."""
     size = checked("image_size", command.image_size)
@@ -382,6 +393,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "export": run_export,
     "report": run_report,
     "label": run_label,
+    "serve": run_serve,
     "data": run_data,
     "weights": run_weights,
     "methods": run_methods,

@@ -14,6 +14,7 @@ from leaf_fer.labeling import arguments as labeling
 from leaf_fer.options import Option, suggestion
 from leaf_fer.registry import Method, method, methods, pretraining
 from leaf_fer.scenes import arguments as scenes
+from leaf_fer.serving import arguments as serving
 
 DATA_HELP = """\
 DATA is one of
@@ -174,6 +175,9 @@ def build_parser(words: Sequence[str]) -> Parser:
 
     label = add("label", "name the expressions of faces in a browser", epilog=labeling.EPILOG)
     labeling.add_options(label)
+
+    serve = add("serve", "answer over HTTP, with a page to drop a photo on", epilog=serving.EPILOG)
+    serving.add_options(serve)
 
     data = add("data", "prepare data and say what is in it", epilog=DATA_HELP)
     data.add_argument("data", metavar="DATA", help="see below")

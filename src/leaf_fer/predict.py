@@ -173,7 +173,8 @@ class Predictor:
 
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
         """Classify faces, (B, S, S, 3) uint8 RGB -> (B, C) float32, rows sum to 1."""
-        answer: np.ndarray = self._begin(torch.from_numpy(pixels)).wait().numpy()
+        own = np.require(pixels, requirements="W")  # torch takes no others
+        answer: np.ndarray = self._begin(torch.from_numpy(own)).wait().numpy()
         return answer
 
     def _begin(self, pixels: Tensor) -> Scores:

@@ -6,7 +6,7 @@ import uvicorn
 
 from leaf_fer.labeling.page import app as module
 from leaf_fer.labeling.page.app import create_app
-from leaf_fer.labeling.page.server import address, listen
+from leaf_fer.web import address, listen
 
 from .conftest import CLASSES, B, Client
 

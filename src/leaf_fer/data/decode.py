@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import stat
 import threading
 import warnings
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -54,8 +56,49 @@ def decode(path: Path, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
         UnreadableImage: whatever is wrong with the file.
     """
     _check_file(path)
+    return _decoded(path, max_pixels, FORMATS)
+
+
+def decode_bytes(
+    content: bytes, *, max_pixels: int = MAX_PIXELS, formats: Sequence[str] = FORMATS
+) -> NDArray[np.uint8]:
+    """The upright RGB pixels of an image file that is in memory; see :func:`decode`.
+
+    Args:
+        content: of the file.
+        max_pixels: see :func:`decode`.
+        formats: some of :data:`FORMATS`; content of another one is not an image.
+
+    Returns:
+        (H, W, 3) uint8, writable.
+
+    Raises:
+        UnreadableImage: whatever is wrong with the content.
+    """
+    if not content:
+        raise UnreadableImage("is empty")
+    return _decoded(io.BytesIO(content), max_pixels, formats)
+
+
+def upright(image: Image.Image) -> NDArray[np.uint8]:
+    """The pixels of an opened image, as :func:`decode` gives them: (H, W, 3) uint8, writable.
+
+    Raises:
+        UnreadableImage: its file is damaged.
+    """
     try:
-        with lenient, Image.open(path, formats=FORMATS) as image:
+        with lenient:
+            image.load()
+            return _rgb(_upright(image))
+    except Exception as error:  # on damaged files Pillow's parsers raise what they like
+        raise UnreadableImage(_reason(error)) from error
+
+
+def _decoded(
+    source: Path | io.BytesIO, max_pixels: int, formats: Sequence[str]
+) -> NDArray[np.uint8]:
+    try:
+        with lenient, Image.open(source, formats=list(formats)) as image:
             width, height = image.size
             if width * height > max_pixels:
                 size = f"{width} x {height} pixels"

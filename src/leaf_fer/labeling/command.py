@@ -92,7 +92,7 @@ def _label(command: argparse.Namespace, faces: Faces, journal: Journal) -> int:
     """Serve the page until somebody stops it."""
     try:
         from leaf_fer.labeling.page.app import create_app
-        from leaf_fer.labeling.page.server import address, listen, serve
+        from leaf_fer.web import address, listen, serve
     except ImportError as error:
         raise UserError(f"leaf label needs {error.name}: pip install 'leaf-fer[label]'") from None
     token = secrets.token_urlsafe(16)

@@ -12,7 +12,6 @@ import secrets
 import socket
 import sqlite3
 from collections.abc import Awaitable, Callable
-from importlib.resources import files
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -24,6 +23,9 @@ from leaf_fer.data.decode import UnreadableImage
 from leaf_fer.errors import UserError
 from leaf_fer.labeling.desk import Desk
 from leaf_fer.labeling.journal import Conflict
+from leaf_fer.web import HEADERS, parts
+
+PACKAGE = "leaf_fer.labeling.page"
 
 STATIC = {
     "": ("index.html", "text/html"),
@@ -32,14 +34,6 @@ STATIC = {
     "icon.svg": ("icon.svg", "image/svg+xml"),
 }
 """What is served as it is, with its type."""
-
-HEADERS = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'self'; base-uri 'none'; frame-ancestors 'none'",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
 
 STRANGER = "leaf label has been started anew, or this is not its address: open the one it prints."
 
@@ -84,27 +78,11 @@ def create_app(
     """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.middleware("http")(_Guard(token))
-    for routes in (_parts(), _shown(desk, about), _said(desk, export)):
+    for routes in (parts(PACKAGE, STATIC), _shown(desk, about), _said(desk, export)):
         app.include_router(routes, prefix=f"/{token}")
     for kind, status in ((Conflict, 409), (UserError, 422), (sqlite3.Error, 507)):
         app.add_exception_handler(kind, _problem(status))
     return app
-
-
-def _parts() -> APIRouter:
-    """The parts of the page, which are read once."""
-    routes = APIRouter()
-    folder = files("leaf_fer.labeling.page") / "static"
-    for path, (name, kind) in STATIC.items():
-        routes.get(f"/{path}")(_giving((folder / name).read_bytes(), kind))
-    return routes
-
-
-def _giving(content: bytes, kind: str) -> Callable[[], Response]:
-    def give() -> Response:
-        return Response(content, media_type=kind)
-
-    return give
 
 
 def _shown(desk: Desk, about: dict[str, Any]) -> APIRouter:
