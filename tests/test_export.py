@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -131,6 +132,32 @@ def test_a_file_that_answers_otherwise_is_refused(folder, tmp_path, monkeypatch)
     with pytest.raises(UserError, match=r"differ by 0\.001 from those of the model; expected at"):
         export.export_onnx(model, card, tmp_path / "m.onnx")
     assert not (tmp_path / "m.onnx").exists()
+
+
+@pytest.mark.parametrize("write", ["export_onnx", "export_torch"])
+def test_a_refused_export_keeps_the_file_that_was_there(folder, tmp_path, monkeypatch, write):
+    def refuse(*_):
+        raise UserError("differs")
+
+    monkeypatch.setattr(export, "compare", refuse)
+    predictor = leaf_fer.load(folder, device="cpu")
+    (tmp_path / "model").write_text("old")
+    with pytest.raises(UserError, match="differs"):
+        getattr(export, write)(predictor.model, predictor.card, tmp_path / "model")
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("model", "old")]
+
+
+def test_integers_that_fail_leave_no_part(exported, tmp_path, monkeypatch):
+    import onnxruntime.quantization as quantization
+
+    def fail(source, out, *_, **__):
+        Path(out).write_text("a part")
+        raise RuntimeError("no")
+
+    monkeypatch.setattr(quantization, "quantize_static", fail)
+    with pytest.raises(RuntimeError, match="no"):
+        export.quantize(exported / "m.onnx", tmp_path / "m.onnx", synthetic.render(0, [0], SIZE))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_integers_come_with_what_they_cost(folder, tmp_path, capsys):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from leaf_fer.errors import UserError
-from leaf_fer.files import write_atomically, write_json
+from leaf_fer.files import replacing, write_atomically, write_json
 
 
 def test_a_file_has_its_content_and_leaves_nothing_beside_it(tmp_path):
@@ -61,6 +61,24 @@ def test_a_folder_in_place_of_the_file_is_refused_and_the_part_removed(tmp_path)
     with pytest.raises(UserError, match="cannot be written"):
         write_atomically(tmp_path / "a.bin", b"new")
     assert list(tmp_path.iterdir()) == [tmp_path / "a.bin"]
+
+
+def test_what_another_program_writes_is_whole_or_not_there(tmp_path):
+    (tmp_path / "a.onnx").write_bytes(b"old")
+
+    def fail():
+        with replacing(tmp_path / "a.onnx") as file:
+            assert file.suffix == ".onnx"
+            file.write_bytes(b"a part")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("a.onnx", b"old")]
+    with replacing(tmp_path / "a.onnx") as file:
+        file.write_bytes(b"new")
+        assert (tmp_path / "a.onnx").read_bytes() == b"old"
+    assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("a.onnx", b"new")]
 
 
 def test_json_comes_back(tmp_path):

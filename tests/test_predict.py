@@ -285,3 +285,47 @@ def test_folders_are_listed_in_order_with_what_is_below_them(tmp_path):
 def test_a_folder_without_images_is_refused(tmp_path):
     with pytest.raises(UserError, match="no image files there"):
         list(find_images([tmp_path]))
+
+
+def test_pixels_are_named_like_the_files_they_are_in(model, faces):
+    files, pixels = faces
+
+    def rows(images):
+        return np.array([list(one.scores.values()) for one in model.predict(images)])
+
+    expected = rows(files[:3])
+    mixed = [pixels[0], Image.open(files[1]), files[2]]
+    assert [one.path for one in model.predict(mixed)] == [None, None, files[2]]
+    np.testing.assert_allclose(rows(mixed), expected, rtol=1e-5)
+    np.testing.assert_allclose(rows(pixels[:3]), expected, rtol=1e-5)
+    fixed = pixels[:3].copy()
+    fixed.setflags(write=False)
+    np.testing.assert_allclose(model.probabilities(fixed), expected, rtol=1e-5)
+
+
+def test_one_file_alone_is_one_face(model, faces):
+    (found,) = model.predict(str(faces[0][0]))
+    assert (found.path, found.error) == (faces[0][0], None)
+    assert next(model.predict(Image.open(faces[0][0]))).scores == found.scores
+
+
+def test_an_image_of_pillow_that_is_damaged_gives_an_error(model, faces, tmp_path):
+    (tmp_path / "half.png").write_bytes(faces[0][0].read_bytes()[:300])
+    with Image.open(tmp_path / "half.png") as image:
+        (found,) = model.predict([image])
+    assert found.label is None
+    assert found.error
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((8, 8), np.uint8), r"expected an image \(H, W, 3\) uint8, got \(8, 8\) uint8"),
+        (np.zeros((8, 8, 3)), r"got \(8, 8, 3\) float64"),
+        (np.zeros((0, 8, 3), np.uint8), "expected an image"),
+        (3, "expected a path or an image, got int"),
+    ],
+)
+def test_what_is_no_image_is_a_mistake(model, image, message):
+    with pytest.raises(TypeError, match=message):
+        list(model.predict([image]))

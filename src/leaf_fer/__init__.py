@@ -15,11 +15,12 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from leaf_fer import functional
+    from leaf_fer.hub import push_to_hub
     from leaf_fer.models import attach_eaf
     from leaf_fer.predict import Predictor, load
     from leaf_fer.run import train
 
-__all__ = ["Predictor", "attach_eaf", "functional", "load", "train"]
+__all__ = ["Predictor", "attach_eaf", "functional", "load", "push_to_hub", "train"]
 
 
 def __getattr__(name: str) -> Any:
@@ -34,6 +35,10 @@ def __getattr__(name: str) -> Any:
         return models.attach_eaf
     if name == "functional":
         return importlib.import_module("leaf_fer.functional")
+    if name == "push_to_hub":
+        from leaf_fer import hub
+
+        return hub.push_to_hub
     if name == "train":
         from leaf_fer import run
 

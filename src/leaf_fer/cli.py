@@ -20,6 +20,7 @@ from leaf_fer.config import (
     write_yaml,
 )
 from leaf_fer.errors import UserError, speaker
+from leaf_fer.hub import is_hub_id
 from leaf_fer.parser import build_parser, plain, shown
 from leaf_fer.registry import Method, method, methods
 from leaf_fer.rows import style_of
@@ -111,13 +112,17 @@ def find_data(spec: str) -> None:
     locate(spec)
 
 
-def find_model(folder: str) -> None:
+def find_model(folder: str, *, here: bool = False) -> None:
     """Refuse a model that is not there before anything heavy is imported.
+
+    Args:
+        folder: what was said.
+        here: whether a model of the hub, which nobody can write to, will not do.
 
     Raises:
         UserError: neither a run folder nor a model folder.
     """
-    if folder.endswith(".onnx") and Path(folder).is_file():
+    if (is_hub_id(folder) and not here) or (folder.endswith(".onnx") and Path(folder).is_file()):
         return
     if not any((Path(folder) / name).exists() for name in ("config.json", "model/config.json")):
         raise UserError(
@@ -145,7 +150,7 @@ def run_evaluate(command: argparse.Namespace) -> int:
 
 def run_calibrate(command: argparse.Namespace) -> int:
     """``leaf calibrate``."""
-    find_model(command.model)
+    find_model(command.model, here=True)
     find_data(command.data)
     from leaf_fer import measure
 

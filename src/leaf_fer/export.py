@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from leaf_fer.conformal import Calibration
 from leaf_fer.data import synthetic
 from leaf_fer.errors import UserError
-from leaf_fer.files import write_atomically
+from leaf_fer.files import replacing
 from leaf_fer.models import Architecture, Card, Classifier
 from leaf_fer.recipe import Recipe
 from leaf_fer.types import Output
@@ -89,8 +90,9 @@ def export_onnx(
     assert program is not None
     proto = program.model_proto
     onnx.helper.set_model_props(proto, {KEY: json.dumps(describe(card, calibration))})
-    write_atomically(path, proto.SerializeToString())
-    compare(OnnxNetwork(path).probabilities, deployed, path)
+    with replacing(path) as file:  # nobody should use it before it is compared
+        file.write_bytes(proto.SerializeToString())
+        compare(OnnxNetwork(file).probabilities, deployed, path)
 
 
 def export_torch(
@@ -111,12 +113,12 @@ def export_torch(
     shapes = {"images": {0: torch.export.Dim("batch", min=1)}}
     with torch.no_grad():
         program = torch.export.export(deployed, (example,), dynamic_shapes=shapes)
-    try:
-        torch.export.save(program, path, extra_files={KEY: json.dumps(describe(card, calibration))})
-    except OSError as error:
-        raise UserError(f"--out {path}: cannot be written: {error.strerror}") from None
-    again = torch.export.load(path).module()
-    compare(lambda images: again(torch.from_numpy(images)).numpy(), deployed, path)
+    content = io.BytesIO()
+    torch.export.save(program, content, extra_files={KEY: json.dumps(describe(card, calibration))})
+    with replacing(path) as file:  # nobody should use it before it is compared
+        file.write_bytes(content.getvalue())
+        again = torch.export.load(file).module()
+        compare(lambda images: again(torch.from_numpy(images)).numpy(), deployed, path)
 
 
 def quantize(path: Path, out: Path, faces: NDArray[np.uint8]) -> None:
@@ -130,7 +132,7 @@ def quantize(path: Path, out: Path, faces: NDArray[np.uint8]) -> None:
         faces: (N, S, S, 3) uint8 RGB; some hundred.
 
     Raises:
-        UserError: onnxruntime is not installed.
+        UserError: onnxruntime is not installed, or the file cannot be written.
     """
     quantization = needed("onnxruntime.quantization")
 
@@ -144,15 +146,16 @@ def quantize(path: Path, out: Path, faces: NDArray[np.uint8]) -> None:
             batch = next(self.rest, None)
             return None if batch is None else {"images": colors(batch)}
 
-    quantization.quantize_static(
-        str(path),
-        str(out),
-        Reader(),
-        quant_format=quantization.QuantFormat.QDQ,
-        per_channel=True,
-        op_types_to_quantize=["Conv"],
-        extra_options={"ActivationSymmetric": False},
-    )
+    with replacing(out) as file:
+        quantization.quantize_static(
+            str(path),
+            str(file),
+            Reader(),
+            quant_format=quantization.QuantFormat.QDQ,
+            per_channel=True,
+            op_types_to_quantize=["Conv"],
+            extra_options={"ActivationSymmetric": False},
+        )
 
 
 class OnnxNetwork(nn.Module):
@@ -240,7 +243,6 @@ def compare(answer: Answer, deployed: Deployed, path: Path) -> float:
             expected = deployed(torch.from_numpy(images)).numpy()
         largest = max(largest, float(np.abs(answer(images) - expected).max()))
     if not largest <= TOLERANCE:
-        path.unlink(missing_ok=True)  # nobody should use it
         raise UserError(
             f"--out {path}: its probabilities differ by {largest:.2g} from those of the model; "
             f"expected at most {TOLERANCE:g}"

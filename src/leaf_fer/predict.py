@@ -11,21 +11,23 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 from threading import Event
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor, nn
 
 from leaf_fer.build import computes_bfloat16
 from leaf_fer.conformal import Calibration
-from leaf_fer.data.decode import UnreadableImage, cut, decode, lenient
+from leaf_fer.data.decode import UnreadableImage, cut, decode, lenient, upright
 from leaf_fer.data.folder import image_files
 from leaf_fer.engine.evaluate import Scores, begin
 from leaf_fer.errors import UserError
 from leaf_fer.export import OnnxNetwork
 from leaf_fer.files import write_json
+from leaf_fer.hub import fetch, is_hub_id, push_to_hub
 from leaf_fer.lookahead import ahead
 from leaf_fer.models import Card, load_model
 
@@ -39,15 +41,18 @@ CALIBRATION = "calibration.json"
 Choose = Callable[[NDArray[np.float32]], NDArray[np.bool_]]
 """Probabilities (B, C) -> candidate sets (B, C)."""
 
+Picture = str | Path | NDArray[np.uint8] | Image.Image
+"""What shows a face: a file, or pixels (H, W, 3) uint8 RGB, or an image of Pillow."""
+
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says about one image file.
+    """What a model says about one image.
 
     Attributes:
-        path: the file.
+        path: the file, or None if pixels were given.
         label: the most probable class, or None if the file could not be read.
         confidence: its probability.
         scores: probability of every class by name, in the order of the model; sums to 1.
@@ -56,7 +61,7 @@ class Prediction:
         error: why the file could not be read, or None.
     """
 
-    path: Path
+    path: Path | None
     label: str | None = None
     confidence: float | None = None
     scores: dict[str, float] | None = None
@@ -77,6 +82,7 @@ class Predictor:
         device: where to compute.
         autocast: compute in bfloat16.
         calibration: what candidate sets are made by.
+        folder: where the model was read, or None.
     """
 
     def __init__(
@@ -87,7 +93,9 @@ class Predictor:
         *,
         autocast: bool = False,
         calibration: Calibration | None = None,
+        folder: Path | None = None,
     ) -> None:
+        self.folder = folder
         self.model = model.to(memory_format=torch.channels_last).to(device).eval()
         self.card = card
         self.device = device
@@ -99,25 +107,43 @@ class Predictor:
         """Names of the classes, in the order of the scores."""
         return self.card.classes
 
+    def push_to_hub(self, name: str, **options: Any) -> str:
+        """Put the model on the hub, with all files of its folder; see :mod:`leaf_fer.hub`.
+
+        Args:
+            name: ``user/name``.
+            options: those of :func:`leaf_fer.push_to_hub`.
+
+        Returns:
+            The commit.
+
+        Raises:
+            UserError: the model was not read from a folder, or the hub refuses.
+        """
+        if self.folder is None:
+            raise UserError(f"{name}: expected a model that was read from a model folder")
+        return push_to_hub(self.folder, name, **options)
+
     def predict(
         self,
-        paths: Iterable[str | Path],
+        images: Picture | Iterable[Picture],
         *,
         batch_size: int = 256,
         coverage: float | None = None,
         per_class: bool = False,
     ) -> Iterator[Prediction]:
-        """Classify image files of faces, one prediction each, in their order.
+        """Classify images of faces, one prediction each, in their order.
 
         Threads take whole batches from files to scores. On a CPU every core has a batch of its
         own, which spares cores the waiting for each other within every layer; on a GPU some
-        decode while it computes. Paths are drawn a few batches ahead of the answers, so memory
+        decode while it computes. Images are drawn a few batches ahead of the answers, so memory
         does not grow with their number. A file that cannot be read gives a prediction with an
         error; the others are not affected. Until the iterator ends or is closed, Pillow warns of
         nothing and limits no size in the whole process.
 
         Args:
-            paths: the files; each shows one cropped face.
+            images: files, arrays (H, W, 3) uint8 RGB, or images of Pillow, mixed at will; each
+                shows one cropped face. A file or an image of Pillow alone is one of them.
             batch_size: images, >= 1, of a forward pass on a GPU; on a CPU the most of all cores
                 together.
             coverage: in (0, 1); predictions have candidates that hold the true class so often.
@@ -125,9 +151,12 @@ class Predictor:
 
         Raises:
             UserError: ``coverage`` is not allowed, or the model has not been calibrated.
+            TypeError: an array is not (H, W, 3) uint8, or something else is no image.
         """
+        if isinstance(images, (str, Path, Image.Image)):
+            images = [images]
         choose = self.chooser(coverage, per_class=per_class)
-        return self._predict(map(Path, paths), batch_size, choose)
+        return self._predict(iter(images), batch_size, choose)
 
     def chooser(self, coverage: float | None, *, per_class: bool = False) -> Choose | None:
         """What makes candidate sets, tried once; None without a coverage.
@@ -160,7 +189,7 @@ class Predictor:
             raise UserError(f"--coverage {coverage:g}: {error}") from None
 
     def _predict(
-        self, rest: Iterator[Path], batch_size: int, choose: Choose | None
+        self, rest: Iterator[Picture], batch_size: int, choose: Choose | None
     ) -> Iterator[Prediction]:
         on_gpu = self.device.type == "cuda"
         with _Lanes(on_gpu) as lanes:
@@ -183,28 +212,29 @@ class Predictor:
             return begin(self.model, images, self.card.mean, self.card.std)
 
     def _classify(
-        self, paths: list[Path], closed: Event, choose: Choose | None
+        self, images: list[Picture], closed: Event, choose: Choose | None
     ) -> list[Prediction]:
-        """From files to answers; none once nobody waits for them."""
+        """From images to answers; none once nobody waits for them."""
         size = self.card.architecture.image_size
-        shape = (len(paths), size, size, 3)
+        shape = (len(images), size, size, 3)
         pixels = torch.zeros(shape, dtype=torch.uint8, pin_memory=self.device.type == "cuda")
-        errors: list[str | None] = [None] * len(paths)
-        for row, path in enumerate(paths):
+        errors: list[str | None] = [None] * len(images)
+        for row, image in enumerate(images):
             if closed.is_set():
                 return []
             try:
-                pixels.numpy()[row] = cut(decode(path), size)
+                pixels.numpy()[row] = cut(_pixels(image), size)
             except UnreadableImage as error:
                 errors[row] = str(error)
         scores = self._begin(pixels).wait().numpy()
-        chosen = [None] * len(paths) if choose is None else choose(scores)
+        chosen = [None] * len(images) if choose is None else choose(scores)
+        paths = [Path(one) if isinstance(one, (str, Path)) else None for one in images]
         found = zip(paths, errors, scores, chosen, strict=True)
         return [self._answer(*one) for one in found]
 
     def _answer(
         self,
-        path: Path,
+        path: Path | None,
         error: str | None,
         scores: NDArray[np.float32],
         chosen: NDArray[np.bool_] | None,
@@ -218,6 +248,24 @@ class Predictor:
             ranked = np.argsort(-scores, kind="stable").tolist()
             candidates = tuple(self.classes[c] for c in ranked if chosen[c])
         return Prediction(path, self.classes[best], row[best], named, candidates)
+
+
+def _pixels(image: Picture) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 of whatever shows a face.
+
+    Raises:
+        UnreadableImage: a file cannot be read.
+        TypeError: it is no image.
+    """
+    if isinstance(image, (str, Path)):
+        return decode(Path(image))
+    if isinstance(image, Image.Image):
+        return upright(image)
+    if not isinstance(image, np.ndarray):
+        raise TypeError(f"expected a path or an image, got {type(image).__name__}")
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise TypeError(f"expected an image (H, W, 3) uint8, got {image.shape} {image.dtype}")
+    return image
 
 
 class _Lanes:
@@ -256,24 +304,36 @@ class _Lanes:
         lenient.__exit__(None, None, None)
 
 
-def load(folder: str | Path, *, device: str = "auto", precision: str = "auto") -> Predictor:
-    """Load a model folder, or the model of a run folder.
+def load(
+    folder: str | Path,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    revision: str | None = None,
+) -> Predictor:
+    """Load a model folder, the model of a run folder, or a model of the Hugging Face hub.
 
     Args:
         folder: a folder with ``config.json`` and ``model.safetensors``, or with such a ``model/``;
-            or a file that ``leaf export`` has written as ONNX, which computes on the CPU.
+            a file that ``leaf export`` has written as ONNX, which computes on the CPU; or, if no
+            such folder is here, ``user/name`` or ``user/name@revision`` of the hub.
         device: ``auto`` takes a GPU where there is one; or any name that torch knows.
         precision: ``float32``, ``bfloat16``, or ``auto``, which takes bfloat16 where the processor
             computes with it.
+        revision: of a model of the hub: a commit pins it, a branch or a tag may change.
 
     Raises:
-        UserError: there is no model, or it is damaged; there is no such GPU or precision.
+        UserError: there is no model, or it is damaged; the hub does not give it; there is no such
+            GPU or precision.
     """
     if precision not in PRECISIONS:
         raise UserError(f"--precision {precision}: expected one of {', '.join(PRECISIONS)}")
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise UserError(f"--device {device}: torch sees no GPU here; expected auto or cpu")
-    folder = Path(folder)
+    remote = is_hub_id(str(folder))
+    if revision is not None and not remote:
+        raise UserError(f"revision {revision}: expected a model of the hub, got {folder}")
+    folder = fetch(str(folder), revision=revision) if remote else Path(folder)
     if folder.suffix == ".onnx":
         network = OnnxNetwork(folder)
         return Predictor(
@@ -285,7 +345,7 @@ def load(folder: str | Path, *, device: str = "auto", precision: str = "auto") -
     place = torch.device(chosen)
     half = precision == "bfloat16" or (precision == "auto" and computes_bfloat16(place.type))
     known = read_calibration(folder)
-    return Predictor(model, card, place, autocast=half, calibration=known)
+    return Predictor(model, card, place, autocast=half, calibration=known, folder=folder)
 
 
 def inner(folder: Path) -> Path:

@@ -44,7 +44,7 @@ from leaf_fer.engine.signals import stopping
 from leaf_fer.errors import UserError, say
 from leaf_fer.files import write_atomically, write_json
 from leaf_fer.metrics import summarize
-from leaf_fer.models import Card, Classifier, Start, load_model, save_model
+from leaf_fer.models import Card, Classifier, Start, load_model, save_model, write_card
 from leaf_fer.types import MEAN, STD
 
 if TYPE_CHECKING:
@@ -271,12 +271,16 @@ class Run:
             self.state,
             total_steps=self.total,
             validate=self._validate(),
-            keep=lambda state: self._save_model(folder.best, state.averaged, state.step),
+            keep=self._keep,
             classes=classes,
             even=bool(counts.max() <= 0.5 * counts.sum()),
             log_steps=max(1, min(self.epoch, self.total // 100)),
             watch=self._watch(),
         )
+
+    def _keep(self, state: State) -> None:
+        """Save the best model so far."""
+        self._save_model(self.folder.best, state.averaged, state.step)
 
     def measure(self, model: nn.Module, part: str) -> dict[str, Any]:
         """Metrics of a network on the validation or the test part."""
@@ -303,7 +307,7 @@ class Run:
             )
         return probabilities
 
-    def _save_model(self, path: Path, model: Classifier, step: int) -> None:
+    def _save_model(self, path: Path, model: Classifier, step: int) -> Card:
         settings = self.config.settings
         names = ("data", "method", "labels", "seed", "split_seed")
         facts = {name: getattr(settings, name) for name in names}
@@ -312,6 +316,7 @@ class Run:
         built = architecture(settings, len(self.data.table.classes))
         card = Card(built, self.data.table.classes, MEAN, STD, facts, self.alignment)
         save_model(path, model, card)
+        return card
 
     def _finish(self) -> dict[str, Any]:
         """Evaluate once, write the model, the metrics and the pictures."""
@@ -339,7 +344,10 @@ class Run:
             "others": [value for key, value in found.items() if key != chosen],
         }
         if self.first:
-            self._save_model(folder.model, *networks[chosen])
+            written = self._save_model(folder.model, *networks[chosen])
+            write_card(folder.model, written, found[chosen])
+            if folder.best.exists():
+                write_card(folder.best, card, found["best-on-validation"])
             self._draw(result)
             write_json(folder.metrics, result)  # a folder with metrics is finished
             if settings.report:

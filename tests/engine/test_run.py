@@ -55,6 +55,12 @@ def test_a_finished_run_has_all_that_it_promises(whole):
     for name in ("config.yaml", "split.json", "metrics.jsonl", "metrics.json", "curves.png"):
         assert (out / name).stat().st_size > 0
     assert (out / "model" / "config.json").exists()
+    for folder, end in (("model", "the end of training"), ("best", "the best epoch")):
+        card = (out / folder / "README.md").read_text()
+        assert f"the weights are those of {end}" in card
+        assert (
+            f"Overall accuracy {100 * result['overall_accuracy']:.1f} %" in card or folder == "best"
+        )
     assert (out / "checkpoint" / "state.safetensors").exists()
     assert list((out / "events").glob("events*"))
     assert json.loads((out / "metrics.json").read_text()) == result

@@ -107,8 +107,8 @@ def problem(reply, status):
 class TestLimits:
     def test_bytes_that_are_announced(self, open_client):
         client = open_client(max_bytes=1000)
-        assert problem(post(client, bytes(1001)), 413) == "the image has more than 1000 bytes"
-        assert problem(post(client, bytes(1000)), 422) == "the image is not an image"
+        assert problem(post(client, bytes(1001)), 413) == "the file has more than 1000 bytes"
+        assert problem(post(client, bytes(1000)), 422) == "the file is not an image"
 
     def test_bytes_that_are_not_announced(self, open_client):
         sent = []
@@ -119,16 +119,16 @@ class TestLimits:
                 yield bytes(100)
 
         client = open_client(max_bytes=1000)
-        assert problem(post(client, parts()), 413) == "the image has more than 1000 bytes"
+        assert problem(post(client, parts()), 413) == "the file has more than 1000 bytes"
 
     def test_pixels(self, open_client):
         client = open_client(max_pixels=64 * 64 - 1)
-        detail = "the image is 64 x 64 pixels; at most 4095 pixels are opened"
+        detail = "the file is 64 x 64 pixels; at most 4095 pixels are opened"
         assert problem(post(client, PHOTO), 422) == detail
 
     def test_faces(self, open_client):
         client = open_client(Squares((0, 0), (10, 10), (20, 20)), max_faces=2)
-        detail = "the image has 3 faces; at most 2 are classified"
+        detail = "the file has 3 faces; at most 2 are classified"
         assert problem(post(client, PHOTO), 422) == detail
 
     def test_time(self, open_client):

@@ -75,7 +75,7 @@ def test_all_options_reach_the_server(folder, start):
     connection.endheaders()
     with connection.getresponse() as reply:  # before anything of it is sent
         assert reply.status == 413
-        assert json.load(reply) == {"detail": "the image has more than 100000 bytes"}
+        assert json.load(reply) == {"detail": "the file has more than 100000 bytes"}
 
 
 @pytest.mark.parametrize(

@@ -132,7 +132,7 @@ def test_a_photo_is_dropped_and_then_another(serve, photo, tmp_path):
 def test_what_cannot_be_read_is_said_and_the_next_photo_works(serve, photo, tmp_path):
     page = serve(max_bytes=50_000)
     for content, text in (
-        (b"no image", "The image is not an image."),
+        (b"no image", "The file is not an image."),
         (bytes(60_000), "This file has 0.1 MB; at most 0.1 MB are taken."),
     ):
         file = tmp_path / "file.png"

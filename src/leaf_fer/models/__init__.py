@@ -2,6 +2,7 @@
 
 from leaf_fer.models.architecture import Architecture, build_classifier
 from leaf_fer.models.attachment import EAFHead, attach_eaf
+from leaf_fer.models.card import card_text, shared_facts, write_card
 from leaf_fer.models.classifier import Classifier
 from leaf_fer.models.eaf import EAF
 from leaf_fer.models.forward import frozen_statistics, guess, single_precision, together
@@ -19,6 +20,7 @@ __all__ = [
     "Start",
     "attach_eaf",
     "build_classifier",
+    "card_text",
     "fill",
     "freeze",
     "frozen_statistics",
@@ -28,6 +30,8 @@ __all__ = [
     "read_start",
     "save_model",
     "save_start",
+    "shared_facts",
     "single_precision",
     "together",
+    "write_card",
 ]

@@ -215,7 +215,7 @@ def _predicting(reader: Reader, gate: Gate, metrics: Metrics) -> APIRouter:
                 raise HTTPException(408, f"the upload is {late}") from None
             raise HTTPException(504, late) from None
         except UnreadableImage as error:
-            raise HTTPException(422, f"the image {error}") from None
+            raise HTTPException(422, f"the file {error}") from None
         metrics.seen(face["label"] for face in answer["faces"])
         return Photo(**answer)
 
@@ -246,7 +246,7 @@ async def _body(request: Request, max_bytes: int) -> bytes:
 
 
 def _too_long(max_bytes: int) -> HTTPException:
-    return HTTPException(413, f"the image has more than {max_bytes} bytes")
+    return HTTPException(413, f"the file has more than {max_bytes} bytes")
 
 
 def _problem(status: int, detail: str) -> Callable[[Request, Exception], Awaitable[Response]]:
