@@ -207,7 +207,7 @@ def _time(seconds: float | None) -> str:
     r"""Seconds for people.
 
     Example:
-        >>> _time(75), _time(7300)
+        >>> _time(75), _time(7320)
         ('1 min 15 s', '2 h 2 min')
     """
     if seconds is None or not np.isfinite(seconds):
