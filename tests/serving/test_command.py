@@ -1,5 +1,7 @@
+import asyncio
 import json
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -9,6 +11,7 @@ import pytest
 
 from leaf_fer import cli
 from leaf_fer.serving.command import named
+from leaf_fer.web import listen
 
 from .conftest import face, saved
 
@@ -113,6 +116,26 @@ def test_without_the_extra_it_says_what_to_install(folder, monkeypatch, capsys):
     assert cli.main(["serve", str(folder)]) == 2
     expected = "leaf serve needs prometheus_client: pip install 'leaf-fer[serve]'"
     assert expected in capsys.readouterr().err
+
+
+def test_answers_do_not_wait_for_acknowledgments():
+    async def answer():
+        taken = asyncio.get_running_loop().create_future()
+
+        def take(_, writer):
+            option = (socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            taken.set_result(writer.get_extra_info("socket").getsockopt(*option))
+            writer.close()
+
+        with listen("127.0.0.1", 0) as listener:
+            async with await asyncio.start_server(take, sock=listener):
+                _, writer = await asyncio.open_connection(*listener.getsockname())
+                found = await taken
+                writer.close()
+                await writer.wait_closed()
+                return found
+
+    assert asyncio.run(answer()) != 0
 
 
 @pytest.mark.parametrize(
