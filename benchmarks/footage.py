@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from leaf_fer.bench.machine import commit, hardware
 from leaf_fer.data.decode import decode
 from leaf_fer.faces.film import RATE, Film
 from leaf_fer.models import Architecture, Card, build_classifier, save_model
@@ -101,7 +102,9 @@ def main() -> None:
                 flush=True,
             )
     if command.json:
-        command.json.write_text(json.dumps({"size": command.size, **facts}, indent=2) + "\n")
+        machine = hardware("cpu", torch.get_num_threads())
+        about = {"commit": commit(), "size": command.size, "machine": machine}
+        command.json.write_text(json.dumps({**about, **facts}, indent=2) + "\n")
 
 
 if __name__ == "__main__":
