@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from leaf_fer.faces.footage import Frame, Loss
+from leaf_fer.faces.footage import Loss
 from leaf_fer.faces.tracking import Smoother
 from leaf_fer.predict import Choose, Predictor
-from leaf_fer.scenes.looking import Sight, begins
+from leaf_fer.scenes.looking import Seen, Sight, begins
 
 TOGETHER = 8
 """Pictures whose faces are classified in one batch: a video often shows one face at a time."""
@@ -58,7 +58,7 @@ class Judge:
         self._choose = choose
         self._together = together
         self._smoother = Smoother(smooth)
-        self._last: Frame | None = None
+        self._last: Seen | None = None
 
     def judge(self, seen: Iterable[Sight | Loss]) -> Iterator[Judged | Loss]:
         """Judge pictures as they come, in their order."""
@@ -96,7 +96,7 @@ class Judge:
         frame = sight.frame
         if begins(frame, self._last):
             self._smoother = Smoother(self._seconds)
-        self._last = Frame(frame.path, frame.index, frame.seconds, frame.image[:0])
+        self._last = (frame.path, frame.index)
         if frame.seconds is None:
             return scores.astype(np.float64)
         return self._smoother.smooth(sight.tracks, scores, frame.seconds)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,9 @@ from leaf_fer.scenes.cutting import cut_face
 
 AHEAD = 3
 """Pictures that a detector has seen before they are needed."""
+
+Seen = tuple[Path, int]
+"""File and number of a picture."""
 
 PATIENCE = 0.5  # seconds that a face may be missed in before it is another one
 RATE = 25  # pictures a second, where nothing is known
@@ -60,14 +64,14 @@ class Looker:
         every = every or Every()
         apart = every.seconds or every.frames / RATE
         self._patience = max(1, round(PATIENCE / apart))
-        self._last: Frame | None = None
+        self._last: Seen | None = None
         self._tracker = Tracker(patience=self._patience)
 
     def look(self, frame: Frame) -> Sight:
         """See the faces of the next picture."""
         if begins(frame, self._last):
             self._tracker = Tracker(patience=self._patience)
-        self._last = Frame(frame.path, frame.index, frame.seconds, frame.image[:0])
+        self._last = (frame.path, frame.index)
         faces, crops = self._cut(frame, self._detector.detect(frame.image))
         tracks = np.full(len(faces), -1, np.int64)
         if frame.seconds is not None:
@@ -90,9 +94,9 @@ class Looker:
         return faces.take(np.array(rows, np.intp)), np.array(crops, np.uint8).reshape(shape)
 
 
-def begins(frame: Frame, last: Frame | None) -> bool:
-    """Whether a picture is the first of its file."""
-    return last is None or frame.path != last.path or frame.index <= last.index
+def begins(frame: Frame, last: Seen | None) -> bool:
+    """Whether a picture is the first of its file, given the one before it."""
+    return last is None or frame.path != last[0] or frame.index <= last[1]
 
 
 def look_at(found: Iterable[Frame | Loss], looker: Looker) -> Iterator[Sight | Loss]:
