@@ -95,22 +95,23 @@ def world(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LEAF_CACHE", str(tmp_path / "cache"))
     faces = synthetic.render(0, np.arange(48), 32)
-    for folder in ("my-faces", "folder-of-faces"):
+    for folder in ("my-faces", "folder-of-faces", "crops"):
         (tmp_path / folder).mkdir()
         for row, pixels in enumerate(faces):
             Image.fromarray(pixels).save(tmp_path / folder / f"{row:02}.png")
     for name in ("photo.png", "new.png"):
         Image.fromarray(faces[0]).save(tmp_path / name)
-    journal = Journal(tmp_path / "my-faces/.leaf/labels.sqlite", NAMES)
     lines = ["path,label,split"]
     for row in range(48):
         part = ("train", "train", "validation", "test")[row // 12]
         lines.append(f"my-faces/{row:02}.png,{NAMES[row % 3]},{part}")
     (tmp_path / "measured.csv").write_text("\n".join(lines))
     names = [f"{row:02}.png" for row in range(12)]
-    for row, number in enumerate(journal.numbers(names).values()):
-        journal.answer("a" * 32, number, "label", NAMES[row % 3])
-    journal.close()
+    for folder in ("my-faces", "crops"):
+        journal = Journal(tmp_path / folder / ".leaf/labels.sqlite", NAMES)
+        for row, number in enumerate(journal.numbers(names).values()):
+            journal.answer("a" * 32, number, "label", NAMES[row % 3])
+        journal.close()
     records = (ROOT / "results/settle.jsonl").read_text()
     records += records.replace('"labels": "400"', '"labels": "100"').replace("-400-", "-100-")
     for name in ("table1", "table2", "table3"):
