@@ -33,7 +33,6 @@ from leaf_fer.data.sources import locate, read_faces
 from leaf_fer.data.store import Store, prepare
 from leaf_fer.data.table import EXPRESSIONS
 from leaf_fer.data.views import Images
-from leaf_fer.engine.evaluate import evaluate
 from leaf_fer.errors import UserError, say
 from leaf_fer.files import write_json
 from leaf_fer.metrics import summarize
@@ -191,7 +190,7 @@ def run(command: argparse.Namespace) -> None:
     }
     for name, model in models.items():
         images = Images(stores[name].images, model.device)
-        found = evaluate(model.model, images, rows, batch_size=256, autocast=model.autocast)
+        found = model.score(images, rows, 256, progress=False)
         facts["models"][name] = examine(found, part, command.mass)
         sheet = "faces.png" if len(models) == 1 else f"faces-{name}.png"
         draw_faces(found, part, stores[name], command.faces, command.out / sheet)

@@ -28,8 +28,6 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 napoleon_numpy_docstring = False
-# Shapes such as (B, C) in docstrings are no types that could be linked to.
-nitpicky = False
 
 BESIDE = ("results", "benchmarks", "src", "tests", "examples")
 """Folders beside docs/ that pages link to; what is linked goes into the site as it is."""

@@ -21,12 +21,11 @@ from leaf_fer.build import Data, open_data
 from leaf_fer.config import Settings, configure, read_yaml
 from leaf_fer.data.views import Images
 from leaf_fer.engine import watch
-from leaf_fer.engine.evaluate import evaluate
 from leaf_fer.engine.record import RunFolder
 from leaf_fer.errors import UserError
 from leaf_fer.models import EAF
 from leaf_fer.predict import Predictor, load
-from leaf_fer.registry import method
+from leaf_fer.registry import BASELINE, method
 from leaf_fer.report.facts import Evidence, Faces, Integers, RunFacts, mean_by_class
 from leaf_fer.report.plane import available, embed
 
@@ -86,16 +85,8 @@ def scores(
     predictor: Predictor, pixels: NDArray[np.uint8], rows: Integers, batch: int
 ) -> NDArray[np.float32]:
     """Class probabilities of rows (N,) of decoded images: (N, C)."""
-    return evaluate(
-        predictor.model,
-        Images(pixels, predictor.device, resident_bytes=0),
-        rows,
-        batch_size=batch,
-        autocast=predictor.autocast,
-        progress=True,
-        mean=predictor.card.mean,
-        std=predictor.card.std,
-    )
+    images = Images(pixels, predictor.device, resident_bytes=0)
+    return predictor.score(images, rows, batch)
 
 
 def read_run(path: Path) -> RunFacts:
@@ -144,7 +135,7 @@ def find_supervised(run: RunFacts) -> RunFacts | None:
 
     Of several the one that has most options in common, then the first by name.
     """
-    if run.method == "supervised" or not run.measured:
+    if run.method == BASELINE or not run.measured:
         return None
     found = []
     here = run.path.resolve()
@@ -152,14 +143,19 @@ def find_supervised(run: RunFacts) -> RunFacts | None:
         file = folder / "config.yaml"
         if folder == here or not (folder / "metrics.json").exists() or not file.exists():
             continue
-        if "method: supervised" not in file.read_text(encoding="utf-8", errors="replace"):
+        if f"method: {BASELINE}" not in file.read_text(encoding="utf-8", errors="replace"):
             continue  # reading all of a grid as YAML would take seconds
         try:
             other = read_run(folder)
         except UserError:
             continue
         alike = all(run.config[name] == other.config[name] for name in SAME)
-        if alike and other.measured and other.measured_on == run.measured_on:
+        if (
+            other.method == BASELINE
+            and alike
+            and other.measured
+            and other.measured_on == run.measured_on
+        ):
             shared = sum(value == other.config.get(name) for name, value in run.config.items())
             found.append((-shared, folder.name, other))
     return min(found, key=lambda one: one[:2])[2] if found else None
@@ -172,8 +168,8 @@ NOT_ASKED = frozenset(
 
 def supervised_command(run: RunFacts) -> str:
     """The commands that make a supervised run to compare with, and the report anew."""
-    usual = configure({"method": "supervised"}).to_dict()
-    words = ["leaf", "train", str(run.config["data"]), "--method", "supervised"]
+    usual = configure({"method": BASELINE}).to_dict()
+    words = ["leaf", "train", str(run.config["data"]), "--method", BASELINE]
     asked = {
         name: value
         for name, value in run.config.items()
@@ -185,7 +181,7 @@ def supervised_command(run: RunFacts) -> str:
     for name, value in asked.items():
         shown = str(value).lower() if isinstance(value, bool) or value is None else str(value)
         words += [f"--{name.replace('_', '-')}", shown]
-    out = run.path.with_name(f"{run.name}-supervised")
+    out = run.path.with_name(f"{run.name}-{BASELINE}")
     again = shlex.join(["leaf", "report", str(run.path), "--beside", str(out)])
     return f"{shlex.join([*words, '--out', str(out)])}\n{again}"
 

@@ -18,7 +18,6 @@ from leaf_fer.data.sources import read_faces
 from leaf_fer.data.store import prepare
 from leaf_fer.data.table import PARTS, UNKNOWN
 from leaf_fer.data.views import Images
-from leaf_fer.engine.evaluate import evaluate as class_scores
 from leaf_fer.errors import UserError, say
 from leaf_fer.metrics import summarize
 from leaf_fer.predict import Predictor, load, write_calibration
@@ -139,16 +138,7 @@ def score(
         counts = {p: int((table.targets[table.rows(p)] != UNKNOWN).sum()) for p in PARTS}
         there = ", ".join(f"{p} ({n})" for p, n in counts.items() if n) or "none"
         raise UserError(f"--part {part}: no labeled images there; parts with labels: {there}")
-    probabilities = class_scores(
-        predictor.model,
-        Images(store.images, predictor.device),
-        rows,
-        batch_size=batch_size,
-        autocast=predictor.autocast,
-        progress=True,
-        mean=predictor.card.mean,
-        std=predictor.card.std,
-    )
+    probabilities = predictor.score(Images(store.images, predictor.device), rows, batch_size)
     return probabilities, number[table.targets[rows]]
 
 

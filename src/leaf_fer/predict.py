@@ -23,7 +23,8 @@ from leaf_fer.build import computes_bfloat16
 from leaf_fer.conformal import Calibration
 from leaf_fer.data.decode import UnreadableImage, cut, decode, lenient, upright
 from leaf_fer.data.folder import image_files
-from leaf_fer.engine.evaluate import Scores, begin
+from leaf_fer.data.views import Images
+from leaf_fer.engine.evaluate import Scores, begin, evaluate
 from leaf_fer.errors import UserError
 from leaf_fer.export import OnnxNetwork
 from leaf_fer.files import write_json
@@ -199,6 +200,31 @@ class Predictor:
             begun = (lanes.submit(self._classify, chunk, lanes.closed, choose) for chunk in chunks)
             for answers in ahead(begun, lanes.count):
                 yield from answers.result()
+
+    def score(
+        self, images: Images, rows: NDArray[np.int64], batch_size: int, *, progress: bool = True
+    ) -> NDArray[np.float32]:
+        """Classify prepared images.
+
+        Args:
+            images: on the device of the model, of its size.
+            rows: (N,) which of them.
+            batch_size: images per forward pass.
+            progress: whether to show it on a terminal.
+
+        Returns:
+            (N, C), rows sum to 1.
+        """
+        return evaluate(
+            self.model,
+            images,
+            rows,
+            batch_size=batch_size,
+            autocast=self.autocast,
+            progress=progress,
+            mean=self.card.mean,
+            std=self.card.std,
+        )
 
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
         """Classify faces, (B, S, S, 3) uint8 RGB -> (B, C) float32, rows sum to 1."""

@@ -67,6 +67,10 @@ class Method:
         return (3 * labeled + forward + 3 * backward) / 3
 
 
+BASELINE = "supervised"
+"""The method that all others are compared with."""
+
+
 def methods() -> dict[str, Method]:
     """All semi-supervised methods by key, in the order of the table."""
     return _table("leaf_fer.algorithms.__init__", "ALGORITHMS")

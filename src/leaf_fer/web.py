@@ -24,13 +24,15 @@ HEADERS = {
 
 
 def parts(package: str, static: Mapping[str, tuple[str, str]]) -> APIRouter:
-    """The parts of a page, which are read once.
+    """The parts of a page, and ``web.css`` that all pages share. They are read once.
 
     Args:
         package: whose folder ``static`` holds them.
         static: path -> file name and type.
     """
     routes = APIRouter()
+    look = (files("leaf_fer") / "web.css").read_bytes()
+    routes.get("/web.css", include_in_schema=False)(_giving(look, "text/css"))
     folder = files(package) / "static"
     for path, (name, kind) in static.items():
         give = _giving((folder / name).read_bytes(), kind)

@@ -1,11 +1,14 @@
 import os
 import signal
+import subprocess
+import sys
 import warnings
 
 import pytest
 from tests.conftest import PATIENCE
 
-from leaf_fer.bench.cluster import Cluster
+from leaf_fer.bench import cluster
+from leaf_fer.bench.cluster import ASKED_TO_STOP, Cluster
 from leaf_fer.errors import UserError
 
 pytest.importorskip("ray")
@@ -75,6 +78,36 @@ def test_a_runner_that_is_stopped_lets_cells_save(experiment, start):
     assert runner.returncode == 130, err
     assert sorted(experiment.did()[2:]) == [("fixmatch", "saved"), ("supervised", "saved")]
     assert "0 of 3 cells finished, 0 failed, 3 to do" in out
+
+
+def test_a_cell_that_begins_while_its_task_is_cancelled_is_told(tmp_path, monkeypatch):
+    """Ray interrupts the worker's main thread wherever it is, also between fork and assignment."""
+    told = tmp_path / "told"
+    program = f"""
+import pathlib, signal, sys, time
+def heed(*_):
+    pathlib.Path({str(told)!r}).touch()
+    sys.exit({ASKED_TO_STOP})
+signal.signal(signal.SIGTERM, heed)
+print("ready", flush=True)
+time.sleep({PATIENCE})
+"""
+    begin = subprocess.Popen
+
+    def interrupted(words, *, stdout, **more):
+        process = begin(words, stdout=subprocess.PIPE, **more)
+        assert process.stdout.readline() == b"ready\n"
+        process.stdout.close()
+        signal.raise_signal(signal.SIGINT)
+        return process
+
+    monkeypatch.setattr(cluster.subprocess, "Popen", interrupted)
+    before = signal.getsignal(signal.SIGINT)
+    with cluster._listening() as asked:
+        words = [sys.executable, "-c", program]
+        assert cluster._run(words, tmp_path, tmp_path / "log", asked) == ASKED_TO_STOP
+    assert told.exists()
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_without_ray_it_says_what_to_install(monkeypatch):

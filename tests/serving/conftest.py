@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 from starlette.testclient import TestClient
+from tests.conftest import PATIENCE
 
 import leaf_fer
 from leaf_fer.conformal import Calibration
@@ -131,7 +132,7 @@ class Program:
 
     def end(self):
         """Wait for the end: status, standard output, standard error."""
-        out, err = self.process.communicate(timeout=60)
+        out, err = self.process.communicate(timeout=PATIENCE)
         return self.process.returncode, out, err
 
     def close(self):

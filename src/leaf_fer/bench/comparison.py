@@ -12,7 +12,7 @@ from statistics import mean, stdev
 
 from leaf_fer.bench.grid import PUBLISHED
 from leaf_fer.bench.records import Record, row_name
-from leaf_fer.registry import methods
+from leaf_fer.registry import BASELINE, methods
 
 PAPER = Path(__file__).with_name("paper.csv")
 """Numbers of the paper, in percent; a row has the name that records of it have."""
@@ -24,7 +24,7 @@ METRICS = {
 }
 """What is compared, with its name in records and in titles."""
 
-LOWER, UPPER = "supervised", "supervised, all labels"
+LOWER, UPPER = BASELINE, f"{BASELINE}, all labels"
 """Rows that say what labels alone give."""
 
 Column = tuple[str, str | None]

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from leaf_fer.registry import BASELINE
 from leaf_fer.report import exhibits, tables
 from leaf_fer.report.facts import Evidence, RunFacts
 from leaf_fer.report.frame import foot, head, says, style
@@ -113,7 +114,7 @@ def _beside(run: RunFacts, beside: RunFacts | None, command: str) -> list[Any]:
         tag("p", about),
         tag("div", tables.metrics_table(run, beside), _validation(run, beside), class_="halves"),
     ]
-    if beside is None and run.method == "supervised":
+    if beside is None and run.method == BASELINE:
         body.append(tag("p", "This run is supervised training: what methods are compared with.",
                         class_="soft"))  # fmt: skip
     elif beside is None and command:

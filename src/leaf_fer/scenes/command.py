@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
@@ -20,6 +21,9 @@ from leaf_fer.rows import Rows, style_of
 from leaf_fer.scenes.choice import Wish, margin_of, settle
 from leaf_fer.scenes.looking import Looker, Sight, look_at
 from leaf_fer.scenes.sources import find_sources
+
+if TYPE_CHECKING:
+    from leaf_fer.predict import Predictor
 
 LARGEST = 4096  # pixels per side of a crop
 
@@ -107,17 +111,12 @@ def predict(
     style, every = style_of(command.format, out), Every.parse(command.every)
     asked, smooth = wish(command), smooth_of(command.smooth)
     names = find_sources(command.paths)
-    from leaf_fer.allocator import keep_memory
-    from leaf_fer.predict import load
     from leaf_fer.scenes.album import Album
     from leaf_fer.scenes.judging import Judge
     from leaf_fer.scenes.verdicts import columns, lost, verdicts
 
-    keep_memory()
-    predictor = load(command.model, device=device, precision=precision)
+    predictor, looker = _begin(command.model, asked, every, device, precision)
     choose = predictor.chooser(coverage, per_class=per_class)
-    detector, recipe = settle(asked, predictor.card.alignment)
-    looker = Looker(detector, recipe, predictor.card.architecture.image_size, every)
     judge = Judge(predictor, batch_size=batch_size, smooth=smooth, choose=choose)
     report = _Report()
     with ExitStack() as stack:
@@ -169,19 +168,15 @@ def live(
         limit = describe(Count, "frames", 1).parse(command.frames)
     if not command.camera.isdecimal() and not Path(command.camera).is_file():
         raise UserError(f"--camera {command.camera}: expected a number, or the file of a video")
-    from leaf_fer.allocator import keep_memory
-    from leaf_fer.predict import load
     from leaf_fer.scenes.judging import Judge
     from leaf_fer.scenes.live import watch
 
-    keep_memory()
-    predictor = load(command.model, device=device, precision=precision)
+    predictor, looker = _begin(command.model, asked, every, device, precision)
     choose = predictor.chooser(coverage, per_class=per_class)
-    detector, recipe = settle(asked, predictor.card.alignment)
     number = int(command.camera) if command.camera.isdecimal() else command.camera
     watch(
         camera(number, every),
-        Looker(detector, recipe, predictor.card.architecture.image_size, every),
+        looker,
         Judge(predictor, batch_size=batch_size, smooth=smooth, choose=choose, together=1),
         predictor.classes,
         style=style,
@@ -191,6 +186,20 @@ def live(
         limit=limit,
     )
     return 0
+
+
+def _begin(
+    model: str, asked: Wish, every: Every, device: str, precision: str
+) -> tuple[Predictor, Looker]:
+    """A model, and what finds and cuts faces for it."""
+    from leaf_fer.allocator import keep_memory
+    from leaf_fer.predict import load
+
+    keep_memory()
+    predictor = load(model, device=device, precision=precision)
+    detector, recipe = settle(asked, predictor.card.alignment)
+    size = predictor.card.architecture.image_size
+    return predictor, Looker(detector, recipe, size, every)
 
 
 def _shown(found: Iterable[Frame | Loss], *, hidden: bool = False) -> Iterator[Frame | Loss]:
