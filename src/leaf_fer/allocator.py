@@ -16,8 +16,9 @@ def keep_memory() -> bool:
 
     By default, it returns a tensor of more than 32 MiB to the kernel as soon as it is freed, and
     the end of the heap with it. A step that computes on a CPU then gets all of its activations
-    as fresh pages, which the kernel fills with zeros one fault at a time: up to half of the step.
-    Nothing that is computed changes; peak memory grows by some tenths, as free pieces are kept.
+    as fresh pages, which the kernel fills with zeros one fault at a time; that can take longer than
+    the computing (docs/performance.md). Nothing that is computed changes; peak memory grows by
+    some percent, as free pieces are kept.
 
     Does nothing without glibc, or where the user has tuned ``malloc`` in the environment
     (``MALLOC_*_``, ``GLIBC_TUNABLES``): ``GLIBC_TUNABLES=glibc.malloc.mmap_max=65536`` is the
