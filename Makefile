@@ -28,7 +28,7 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 
 # uv fills the environment: an installed one if there is, else one of its own inside it.
-$(INSTALLED): requirements.txt pyproject.toml
+$(INSTALLED): requirements.txt requirements-photos.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "leaf-fer needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -36,6 +36,7 @@ $(INSTALLED): requirements.txt pyproject.toml
 	test -x "$$uv" || $(BIN)/python -m pip install --quiet uv; \
 	set -x; \
 	"$$uv" pip install --quiet --python $(BIN)/python -r requirements.txt && \
+	"$$uv" pip install --quiet --python $(BIN)/python --no-deps -r requirements-photos.txt && \
 	"$$uv" pip install --quiet --python $(BIN)/python --no-deps --editable .
 	touch $@
 
