@@ -1,5 +1,6 @@
 """Models for other programs: they answer as the network does."""
 
+import io
 import json
 import subprocess
 import sys
@@ -121,6 +122,36 @@ def test_every_network_of_ours_can_be_exported(tmp_path, options):
     torch.manual_seed(0)
     model = build_classifier(network).eval()
     export.export_onnx(model, Card(network, CLASSES, MEAN, STD), tmp_path / "m.onnx")
+
+
+@pytest.mark.parametrize("style", ["onnx", "torch"])
+def test_files_agree_with_the_network_on_real_faces(folder, tmp_path, shared, style):
+    parquet = pytest.importorskip("pyarrow.parquet").ParquetFile(shared / "data/ferplus.parquet")
+    rows = next(parquet.iter_batches(batch_size=7, columns=["webp"])).to_pylist()
+    from PIL import Image
+
+    images = [Image.open(io.BytesIO(row["webp"])).convert("RGB") for row in rows]
+    faces = np.stack([np.asarray(image.resize((SIZE, SIZE))) for image in images])
+    predictor = leaf_fer.load(folder, device="cpu", precision="float32")
+    assert np.ptp(predictor.probabilities(faces), axis=0).max() > 0.01
+    write = {"onnx": export.export_onnx, "torch": export.export_torch}[style]
+    assert write(predictor.model, predictor.card, tmp_path / "m", None, faces) < 1e-5
+
+
+def test_the_faces_given_are_those_compared(folder, tmp_path, monkeypatch):
+    seen = []
+    predictor = leaf_fer.load(folder, device="cpu")
+    answer = export.OnnxNetwork.probabilities
+
+    def note(self, images):
+        seen.append(images)
+        return answer(self, images)
+
+    monkeypatch.setattr(export.OnnxNetwork, "probabilities", note)
+    faces = synthetic.render(5, np.arange(9), SIZE)
+    export.export_onnx(predictor.model, predictor.card, tmp_path / "m.onnx", None, faces)
+    assert [len(images) for images in seen] == [1, 7]
+    np.testing.assert_array_equal(seen[1], export.colors(faces[2:]))
 
 
 def test_a_file_that_answers_otherwise_is_refused(folder, tmp_path, monkeypatch):

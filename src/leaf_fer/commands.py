@@ -240,16 +240,20 @@ def export(
     network, card = predictor.model, predictor.card
     if not isinstance(network, Classifier):
         raise UserError(f"{folder}: is exported already; expected a model folder")
-    write = {"onnx": export_onnx, "torch": export_torch}[style]
-    write(network, card, out, predictor.calibration)
-    print(f"{out}: {', '.join(card.classes)}; {describe(card)['input']}")
-    if int8 and data is not None:
+    faces = None
+    if data is not None:
         table = read_faces(data)
-        size = card.architecture.image_size
-        store = prepare(table, size, cache=Path(cache) if cache else None)
+        store = prepare(table, card.architecture.image_size, cache=Path(cache) if cache else None)
         rows = table.rows("train")
         rows = rows[store.valid[rows]]
         faces = store.gather(rows[:: max(1, len(rows) // CALIBRATION_FACES)][:CALIBRATION_FACES])
+    write = {"onnx": export_onnx, "torch": export_torch}[style]
+    gap = write(network, card, out, predictor.calibration, faces)
+    print(
+        f"{out}: {', '.join(card.classes)}; {describe(card)['input']}; probabilities differ "
+        f"from the model's by at most {gap:.1g}"
+    )
+    if int8 and data is not None and faces is not None:
         small = out.with_suffix(".int8.onnx")
         quantize(out, small, faces)
         for file in (out, small):

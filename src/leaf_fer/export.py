@@ -59,8 +59,12 @@ class Deployed(nn.Module):
 
 
 def export_onnx(
-    model: Classifier, card: Card, path: Path, calibration: Calibration | None = None
-) -> None:
+    model: Classifier,
+    card: Card,
+    path: Path,
+    calibration: Calibration | None = None,
+    faces: NDArray[np.uint8] | None = None,
+) -> float:
     """Write an ONNX file for batches of any size, and compare it with the network.
 
     Args:
@@ -68,6 +72,10 @@ def export_onnx(
         card: of the model; it goes into the file's metadata under :data:`KEY`.
         path: the file.
         calibration: of the model, goes there too.
+        faces: what it is compared on, see :func:`compare`.
+
+    Returns:
+        The largest difference of a probability.
 
     Raises:
         UserError: onnx, onnxscript or onnxruntime is not installed; the file cannot be written;
@@ -92,12 +100,16 @@ def export_onnx(
     onnx.helper.set_model_props(proto, {KEY: json.dumps(describe(card, calibration))})
     with replacing(path) as file:  # nobody should use it before it is compared
         file.write_bytes(proto.SerializeToString())
-        compare(OnnxNetwork(file).probabilities, deployed, path)
+        return compare(OnnxNetwork(file).probabilities, deployed, path, faces)
 
 
 def export_torch(
-    model: Classifier, card: Card, path: Path, calibration: Calibration | None = None
-) -> None:
+    model: Classifier,
+    card: Card,
+    path: Path,
+    calibration: Calibration | None = None,
+    faces: NDArray[np.uint8] | None = None,
+) -> float:
     """Write a program of ``torch.export``, which runs without this package; compare it.
 
     Args:
@@ -105,6 +117,10 @@ def export_torch(
         card: of the model; it goes into the file under the name ``leaf_fer``.
         path: the file.
         calibration: of the model, goes there too.
+        faces: what it is compared on, see :func:`compare`.
+
+    Returns:
+        The largest difference of a probability.
 
     Raises:
         UserError: the file cannot be written, or its answers are not those of the network.
@@ -118,7 +134,7 @@ def export_torch(
     with replacing(path) as file:  # nobody should use it before it is compared
         file.write_bytes(content.getvalue())
         again = torch.export.load(file).module()
-        compare(lambda images: again(torch.from_numpy(images)).numpy(), deployed, path)
+        return compare(lambda x: again(torch.from_numpy(x)).numpy(), deployed, path, faces)
 
 
 def quantize(path: Path, out: Path, faces: NDArray[np.uint8]) -> None:
@@ -227,8 +243,16 @@ def describe(card: Card, calibration: Calibration | None = None) -> dict[str, An
     }
 
 
-def compare(answer: Answer, deployed: Deployed, path: Path) -> float:
-    """Compare an exported file with its network on drawn faces, in batches of 1 and 7.
+def compare(
+    answer: Answer, deployed: Deployed, path: Path, faces: NDArray[np.uint8] | None = None
+) -> float:
+    """Compare an exported file with its network, in batches of 1 and 7.
+
+    Args:
+        answer: of the file.
+        deployed: the network.
+        path: of the file, for the message.
+        faces: (N, S, S, 3) uint8 RGB, the last 7 are used; drawn ones if there are none.
 
     Returns:
         The largest difference of a probability.
@@ -236,9 +260,11 @@ def compare(answer: Answer, deployed: Deployed, path: Path) -> float:
     Raises:
         UserError: it is more than :data:`TOLERANCE`.
     """
+    if faces is None or not len(faces):
+        faces = synthetic.render(0, np.arange(max(BATCHES)), deployed.image_size)
     largest = 0.0
     for count in BATCHES:
-        images = colors(synthetic.render(0, np.arange(count), deployed.image_size))
+        images = colors(faces[-count:])
         with torch.inference_mode():
             expected = deployed(torch.from_numpy(images)).numpy()
         largest = max(largest, float(np.abs(answer(images) - expected).max()))

@@ -150,8 +150,8 @@ def build_parser(words: Sequence[str]) -> Parser:
     export.add_argument(
         "--data",
         metavar="DATA",
-        help="faces: those for training fit the integers, and the labeled ones of --part say "
-        "what they cost; see below",
+        help="faces to compare the file with the model on (drawn ones); with --int8 those for "
+        "training fit the integers, and the labeled ones of --part say what they cost; see below",
     )
     export.add_argument("--part", choices=("validation", "test"), default="validation")
     export.add_argument("--cache", help="folder of the decoded images")
