@@ -94,10 +94,16 @@ def test_boxes_beyond_the_picture_are_drawn_along_its_edge():
         assert (edge == 255).any()
 
 
-def test_labels_hide_neither_faces_nor_each_other():
+@pytest.mark.parametrize(
+    ("rows", "text"),
+    [
+        ([(60, 100, 110, 160), (120, 100, 170, 160), (180, 100, 230, 160)], "happiness 0.93"),
+        ([(150, 20, 230, 100), (150, 110, 230, 190), (150, 200, 230, 290)], "fear 93 %\nor anger"),
+    ],
+)  # side by side; one above the other, with no room between them
+def test_labels_hide_neither_faces_nor_each_other(rows, text):
     image = flat(128, 300, 400)
-    rows = boxes((60, 100, 110, 160), (120, 100, 170, 160), (180, 100, 230, 160))
-    texts = ["happiness 0.93"] * 3
+    rows, texts = boxes(*rows), [text] * 3
     places = []
     for row, text in enumerate(texts):
         before = [text if other < row else "" for other in range(3)]

@@ -6,7 +6,8 @@ import pytest
 from leaf_fer.faces.footage import Frame, Loss
 from leaf_fer.scenes.judging import Judge
 from leaf_fer.scenes.looking import Sight
-from leaf_fer.scenes.verdicts import columns, lost, verdicts
+from leaf_fer.scenes.places import Place
+from leaf_fer.scenes.verdicts import Verdict, columns, lost, verdicts
 
 from .conftest import CLASSES, faces
 
@@ -141,6 +142,13 @@ def test_captions_name_the_candidates(least, label, caption, unsure):
     assert found.label == label
     assert found.caption() == caption
     assert found.unsure().caption() == unsure
+
+
+def test_many_candidates_are_not_one_long_line():
+    names = ("sadness", "anger", "disgust", "contempt")
+    found = Verdict(Place(Path("a.jpg")), names, "anger", 0.4, (), names)
+    assert found.caption() == "anger 40 %\nor sadness, disgust,\ncontempt"
+    assert found.unsure().caption() == "not sure\nsadness or anger or\ndisgust or contempt"
 
 
 def test_what_is_lost_is_a_row_without_a_face():

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,9 @@ def draw(
 ) -> NDArray[np.uint8]:
     """A copy of a picture with boxes and labels.
 
-    White on black, so that they stand out on whatever is there. A label stands above or below its
-    box, where it hides least of the others, and never leaves the picture: text that is too wide is
-    set smaller, and cut short with an ellipsis where it would become too small to read.
+    White on black, so that they stand out on whatever is there. A label stands above its box, below
+    or beside it, where it hides least of the others, and never leaves the picture: text that is too
+    wide is set smaller, and cut short with an ellipsis where it would become too small to read.
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -63,11 +64,14 @@ def _write(
     text, font = _fitting(pen, label, width - 2 * margin, size)
     left, top, right, bottom = pen.multiline_textbbox((0, 0), text, font=font)
     wide, high = math.ceil(right - left) + 2 * margin, math.ceil(bottom - top) + 2 * margin
+    columns = box[0], (box[0] + box[2] - wide) // 2, box[2] - wide + 1
+    rows = box[1], (box[1] + box[3] - high) // 2, box[3] - high + 1
+    corners = [*product((box[1] - high, box[3] + 1), columns)]
+    corners += [(y, x) for x, y in product((box[2] + 1, box[0] - wide), rows)]
     places = []
-    for y in (box[1] - high, box[3] + 1):
-        for x in (box[0], (box[0] + box[2] - wide) // 2, box[2] - wide + 1):
-            corner = max(0, min(x, width - wide)), max(0, min(y, height - high))
-            places.append((*corner, corner[0] + wide - 1, corner[1] + high - 1))
+    for y, x in corners:
+        corner = max(0, min(x, width - wide)), max(0, min(y, height - high))
+        places.append((*corner, corner[0] + wide - 1, corner[1] + high - 1))
     place = min(places, key=lambda place: sum(_shared(place, other) for other in taken))
     pen.rectangle(place, fill=PAPER)
     start = place[0] + margin - left, place[1] + margin - top

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,9 @@ from leaf_fer.answers import worded
 from leaf_fer.faces.footage import Loss
 from leaf_fer.scenes.judging import Judged
 from leaf_fer.scenes.places import PLACE, Place, places
+
+NARROW = 24
+"""Letters of a line beside a face: two classes or three."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +49,11 @@ class Verdict:
         """What is written beside the face."""
         others = [name for name in self.candidates or () if name != self.label]
         if self.label is None:
-            return "not sure" + (f"\n{' or '.join(others)}" if others else "")
-        head = f"{self.label} {100 * (self.confidence or 0):.0f} %"
-        return head + (f"\nor {', '.join(others)}" if others else "")
+            head, rest = "not sure", " or ".join(others)
+        else:
+            head = f"{self.label} {100 * (self.confidence or 0):.0f} %"
+            rest = f"or {', '.join(others)}"
+        return "\n".join([head, *(wrap(rest, NARROW) if others else ())])
 
     def text(self) -> str:
         """One line for people."""
