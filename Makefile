@@ -4,6 +4,8 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 # Trust what the machine trusts, as pip does: networks with a certificate of their own are common.
 export UV_SYSTEM_CERTS ?= 1
+# Else every process that a test starts compiles PyTorch's Python anew: 10 seconds each.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test check docs format lock clean
 
