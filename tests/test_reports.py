@@ -6,13 +6,13 @@ import json
 import shutil
 
 import pytest
+from tests.browser import CHROMIUM, LOADED, Browser
 
 from leaf_fer import cli, evidence, reports
 from leaf_fer.config import write_yaml
 from leaf_fer.errors import UserError
 from leaf_fer.report.facts import RunFacts
 
-from .labeling.browser import CHROMIUM, LOADED, Browser
 from .report.pages import check_page
 
 WORDS = ["synthetic:160", "--labels", "16", "--image-size", "32", "--backbone", "conv4",

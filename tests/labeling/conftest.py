@@ -1,8 +1,5 @@
 import json
 import os
-import signal
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -10,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tests.conftest import PATIENCE
+from tests.programs import Program, starting
 
 from leaf_fer.data import synthetic
 from leaf_fer.labeling.desk import Desk
@@ -108,52 +105,21 @@ class Client:
         return self.ask("undo", {"tab": self.tab})[2]
 
 
-class Program:
-    """``leaf label`` in a process of its own."""
+class Labeling(Program):
+    """``leaf label``."""
 
     def __init__(self, *words):
-        self.process = subprocess.Popen(
-            [sys.executable, RUNNER, *map(str, words), "--port", "0"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        line = self.process.stdout.readline()
-        assert line.startswith("open http://"), line + self.process.stderr.read()
-        self.address = line.split()[1]
+        super().__init__(RUNNER, *words)
 
     def client(self, tab=A):
         return Client(self.address, tab)
 
-    def kill(self):
-        """As ``kill -9`` does: nothing can be saved any more."""
-        self.process.kill()
-        self.close()
-
-    def stop(self):
-        """As Ctrl-C does: status, standard output, standard error."""
-        self.process.send_signal(signal.SIGINT)
-        out, err = self.process.communicate(timeout=PATIENCE)
-        return self.process.returncode, out, err
-
-    def close(self):
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.communicate()
-
 
 @pytest.fixture
 def start():
-    """Starts ``leaf label``; all processes are ended in the end."""
-    started = []
-
-    def begin(*words):
-        started.append(Program(*words))
-        return started[-1]
-
-    yield begin
-    for program in started:
-        program.close()
+    """Starts ``leaf label``."""
+    with starting(Labeling) as begin:
+        yield begin
 
 
 def content_of(folder):

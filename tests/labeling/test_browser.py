@@ -4,16 +4,20 @@ import sqlite3
 
 import numpy as np
 import pytest
+from tests.browser import CHROMIUM, Browser
 
 from leaf_fer import cli
 from leaf_fer.data import folder as folders
 from leaf_fer.data.saved import read_chosen, with_classes
 
-from .browser import CHROMIUM, Browser
 from .conftest import draw
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
 
+LABELING = (
+    "typeof shown !== 'undefined' && progress && !busy && !syncing && (visible || broken || !shown)"
+)
+"""Whether a face can be answered, or none is left."""
 WORDS = ["--classes", "glad,grim,calm", "--order", "random", "--goal", "2"]
 NARROW = {"width": 320, "height": 568, "touch": True}
 
@@ -28,7 +32,7 @@ def browser(tmp_path_factory):
 @pytest.fixture
 def page(browser, folder, start):
     """A page of 12 faces."""
-    tab = browser.open(start(folder, *WORDS).address)
+    tab = browser.open(start(folder, *WORDS).address, LABELING)
     yield tab
     assert tab.problems == []
 
@@ -132,7 +136,7 @@ def test_a_click_does_not_leave_the_focus_where_space_would_answer_again(page):
 
 
 def test_two_tabs_have_different_faces_and_each_undoes_its_own(browser, page, folder):
-    other = browser.open(page.js("location.href"))
+    other = browser.open(page.js("location.href"), LABELING)
     seen = {0: set(), 1: set()}
     for number, tab in enumerate((page, other)):
         seen[number] |= set(tab.js("queue.map((one) => one.face)"))
@@ -148,7 +152,7 @@ def test_two_tabs_have_different_faces_and_each_undoes_its_own(browser, page, fo
 
 
 def test_a_copied_tab_does_not_show_the_same_face(browser, page):
-    other = browser.open(page.js("location.href"))
+    other = browser.open(page.js("location.href"), LABELING)
     kept = page.js("sessionStorage.getItem('faces')")
     other.js(f"sessionStorage.setItem('faces', {kept!r})")
     other.js("dispatchEvent(new Event('pagehide'))")
@@ -158,7 +162,7 @@ def test_a_copied_tab_does_not_show_the_same_face(browser, page):
 
 def test_it_says_when_the_program_is_gone_and_that_nothing_is_lost(browser, folder, start):
     program = start(folder, *WORDS)
-    page = browser.open(program.address)
+    page = browser.open(program.address, LABELING)
     page.label("1")
     program.kill()
     page.key("2")
@@ -170,7 +174,7 @@ def test_it_says_when_the_program_is_gone_and_that_nothing_is_lost(browser, fold
 
 def test_skipped_faces_can_be_looked_at_again(browser, tmp_path, start):
     folder = draw(tmp_path / "few", 3)
-    page = browser.open(start(folder, *WORDS).address)
+    page = browser.open(start(folder, *WORDS).address, LABELING)
     skipped = page.label("s")
     page.label("1")
     page.label("2")
@@ -186,7 +190,7 @@ def test_skipped_faces_can_be_looked_at_again(browser, tmp_path, start):
 
 class TestPhone:
     def test_a_finger_labels(self, browser, folder, start):
-        page = browser.open(start(folder, *WORDS).address, **NARROW)
+        page = browser.open(start(folder, *WORDS).address, LABELING, **NARROW)
         page.touch("#classes button:nth-child(2)")
         page.until("progress.counts[1] === 1")
         page.ready()
@@ -203,7 +207,7 @@ class TestPhone:
     )
     def test_all_fits_on_the_screen_and_buttons_are_large(self, browser, folder, start, look, dark):
         program = start(folder, "--order", "random")  # the eight expressions
-        page = browser.open(program.address, dark=dark, **look)
+        page = browser.open(program.address, LABELING, dark=dark, **look)
         boxes = page.js(
             "[...document.querySelectorAll('#desk button, #frame, header')].map((e) => {"
             "const r = e.getBoundingClientRect(); return [r.left, r.top, r.right, r.bottom]})"

@@ -1,14 +1,12 @@
 import http.client
 import io
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from starlette.testclient import TestClient
-from tests.conftest import PATIENCE
+from tests.programs import Program, starting
 
 import leaf_fer
 from leaf_fer.conformal import Calibration
@@ -100,20 +98,12 @@ def post(client, content, kind="image/jpeg"):
     return client.post("/predict", content=content, headers={"Content-Type": kind})
 
 
-class Program:
-    """``leaf serve`` in a process of its own."""
+class Serving(Program):
+    """``leaf serve``."""
 
     def __init__(self, *words):
         self.connections = []
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "leaf_fer", "serve", *map(str, words), "--port", "0"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        line = self.process.stdout.readline()
-        assert line.startswith("open http://"), line + self.process.stderr.read()
-        self.address = line.split()[1]
+        super().__init__("-m", "leaf_fer", "serve", *words)
         self.port = int(self.address.split("/")[2].rpartition(":")[2])
 
     def connect(self):
@@ -130,28 +120,14 @@ class Program:
         connection.close()  # a stopping server closes those that are kept, after a while
         return reply.status, content
 
-    def end(self):
-        """Wait for the end: status, standard output, standard error."""
-        out, err = self.process.communicate(timeout=PATIENCE)
-        return self.process.returncode, out, err
-
     def close(self):
         for connection in self.connections:
             connection.close()
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.communicate()
+        super().close()
 
 
 @pytest.fixture
 def start():
-    """Starts ``leaf serve``; all processes are ended in the end."""
-    started = []
-
-    def begin(*words):
-        started.append(Program(*words))
-        return started[-1]
-
-    yield begin
-    for program in started:
-        program.close()
+    """Starts ``leaf serve``."""
+    with starting(Serving) as begin:
+        yield begin

@@ -1,12 +1,11 @@
 """The page as people use it, in a real browser."""
 
-import importlib.util
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
 import uvicorn
+from tests.browser import CHROMIUM, Browser
 
 from leaf_fer.serving.app import create_app
 from leaf_fer.serving.limits import Limits
@@ -15,13 +14,9 @@ from leaf_fer.web import address, listen
 
 from .conftest import Squares, face, saved
 
-_FILE = Path(__file__).parents[1] / "labeling" / "browser.py"
-_SPEC = importlib.util.spec_from_file_location("browser", _FILE)
-driving = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(driving)
-
-pytestmark = pytest.mark.skipif(driving.CHROMIUM is None, reason="needs chromium")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
 NARROW = {"width": 320, "height": 568, "touch": True}
+LOADED = "typeof model !== 'undefined' && model !== null"
 READY = "document.querySelector('#answers').getAttribute('aria-busy') === 'false'"
 
 
@@ -55,7 +50,7 @@ class Page:
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    opened = driving.Browser(tmp_path_factory.mktemp("profile"))
+    opened = Browser(tmp_path_factory.mktemp("profile"))
     yield opened
     opened.close()
 
@@ -72,7 +67,7 @@ def serve(predictor, browser):
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         running.append((server, thread, listener))
-        browser_tab = _open(browser, address(listener), **(look or {}))
+        browser_tab = browser.open(address(listener), LOADED, **(look or {}))
         pages.append(Page(browser_tab))
         return pages[-1]
 
@@ -81,11 +76,6 @@ def serve(predictor, browser):
         server.should_exit = True
         thread.join()
         listener.close()
-
-
-def _open(browser, url, **look):
-    driving.Tab.ready = lambda tab: tab.until("typeof model !== 'undefined' && model !== null")
-    return browser.open(url, **look)
 
 
 @pytest.fixture

@@ -18,12 +18,6 @@ FLAGS = (
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
     *("--hide-scrollbars", "--disable-dev-shm-usage", "--remote-debugging-port=0"),
 )
-
-
-LABELING = (
-    "typeof shown !== 'undefined' && progress && !busy && !syncing && (visible || broken || !shown)"
-)
-"""Whether a face can be answered, or none is left."""
 LOADED = "document.readyState === 'complete'"
 
 
@@ -41,7 +35,7 @@ class Browser:
         self.host = f"127.0.0.1:{file.read_text().split()[0]}"
         self.sockets = ExitStack()
 
-    def open(self, url, condition=LABELING, **look):
+    def open(self, url, condition=LOADED, **look):
         """A tab that shows a page, once a condition holds; see :meth:`Tab.look`."""
         request = urllib.request.Request(f"http://{self.host}/json/new?about:blank", method="PUT")
         with urllib.request.urlopen(request, timeout=PATIENCE) as reply:
