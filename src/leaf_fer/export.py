@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -140,7 +141,8 @@ def export_torch(
 def quantize(path: Path, out: Path, faces: NDArray[np.uint8]) -> None:
     """Turn an ONNX file of :func:`export_onnx` into one that computes with integers of 8 bits.
 
-    Weights get a scale per channel, maps one that suits the faces given.
+    Weights get a scale per channel, maps one that suits the faces given, after the nonlinearity.
+    The first convolution keeps its floats.
 
     Args:
         path: the file.
@@ -162,16 +164,35 @@ def quantize(path: Path, out: Path, faces: NDArray[np.uint8]) -> None:
             batch = next(self.rest, None)
             return None if batch is None else {"images": colors(batch)}
 
-    with replacing(out) as file:
+    onnx = needed("onnx")
+    with replacing(out) as file, TemporaryDirectory() as folder:
+        fused = Path(folder) / "fused.onnx"
+        quantization.quant_pre_process(str(path), str(fused), skip_symbolic_shape=True)
         quantization.quantize_static(
-            str(path),
+            str(fused),
             str(file),
             Reader(),
             quant_format=quantization.QuantFormat.QDQ,
             per_channel=True,
-            op_types_to_quantize=["Conv"],
+            op_types_to_quantize=["Conv", "Clip", "Relu", "Gemm"],
+            nodes_to_exclude=_exact(onnx.load(fused).graph),
             extra_options={"ActivationSymmetric": False},
         )
+
+
+def _exact(graph: Any) -> list[str]:
+    """Names of the nodes that keep floats: the first convolution and products of two maps.
+
+    The first one sees colors, few numbers of all sizes, and costs little.
+    """
+    constant = {tensor.name for tensor in graph.initializer}
+    first = next((node.name for node in graph.node if node.op_type == "Conv"), None)
+    return [
+        node.name
+        for node in graph.node
+        if node.name == first
+        or (node.op_type == "Gemm" and not constant.issuperset(node.input[1:]))
+    ]
 
 
 class OnnxNetwork(nn.Module):

@@ -115,6 +115,8 @@ def test_padding_of_stride_2_is_tensorflows_and_so_is_its_gradient(groups, size,
     expected = F.conv2d(padded, convolution.weight, stride=2, groups=groups)
     torch.testing.assert_close(found, expected)
     assert found.is_contiguous(memory_format=layout)
+    with torch.no_grad():
+        torch.testing.assert_close(convolution(images), expected)
     weights = torch.randn_like(expected)
     of = (images, convolution.weight)
     for own, other in zip(

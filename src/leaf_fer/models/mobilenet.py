@@ -44,7 +44,7 @@ class SameConv2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, D, ceil(H / 2), ceil(W / 2))."""
         height, width = x.shape[2:]
-        if self.groups == 1 or not x.is_cpu:
+        if self.groups == 1 or not x.is_cpu or not torch.is_grad_enabled():
             return super().forward(F.pad(x, (width % 2, 1, height % 2, 1)))
         # On a CPU the backward pass of a depthwise convolution of stride 2 (torch 2.14, bfloat16)
         # takes several times as long as that of stride 1, which has all of its pixels and more.
