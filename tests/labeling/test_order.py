@@ -8,11 +8,13 @@ from leaf_fer.functional import candidate_set
 from leaf_fer.labeling import order as module
 from leaf_fer.labeling.order import (
     FIRST_PER_CLASS,
+    NEIGHBORS,
     Random,
     Useful,
     candidates,
-    medoids,
+    clusters,
     probabilities,
+    typical,
     unlike,
     usefulness,
 )
@@ -47,28 +49,55 @@ def label(order, truth, count, free=None):
     return rows
 
 
-class TestMedoids:
-    def test_there_is_one_for_each_group_and_the_largest_comes_first(self, blobs):
+class TestClusters:
+    def test_they_are_the_groups(self, blobs):
         features, group = blobs
-        assert group[medoids(features, 3, seed=0)].tolist() == [0, 1, 2]
+        owner = clusters(features, 3, seed=0)
+        assert {(int(c), int(g)) for c, g in zip(owner, group, strict=True)} == {
+            (int(owner[group == g][0]), g) for g in range(3)
+        }
 
-    def test_it_is_the_face_in_the_middle(self, blobs):
-        features, group = blobs
-        for row in medoids(features, 3, seed=0):
-            members = np.flatnonzero(group == group[row])
-            center = features[members].mean(axis=0)
-            away = np.linalg.norm(features[members] - center, axis=1)
-            assert row == members[away.argmin()]
-
-    def test_the_same_seed_gives_the_same_faces(self, blobs):
+    def test_the_same_seed_gives_the_same(self, blobs):
         features, _ = blobs
-        assert medoids(features, 12, 3).tolist() == medoids(features, 12, 3).tolist()
+        assert clusters(features, 12, 3).tolist() == clusters(features, 12, 3).tolist()
 
     def test_there_are_at_most_as_many_as_faces(self, blobs):
-        assert sorted(medoids(blobs[0][:4], 9, seed=0)) == [0, 1, 2, 3]
+        assert sorted(clusters(blobs[0][:4], 9, seed=0)) == [0, 1, 2, 3]
 
-    def test_faces_that_are_all_the_same_have_one(self):
-        assert len(medoids(np.ones((6, 2), np.float32), 3, seed=0)) == 1
+    def test_faces_that_are_all_the_same_are_one(self):
+        assert len(set(clusters(np.ones((6, 2), np.float32), 3, seed=0))) == 1
+
+
+class TestTypical:
+    def test_it_is_the_face_with_the_nearest_neighbors(self, blobs):
+        features, group = blobs
+        expected = []
+        for number in range(3):
+            members = np.flatnonzero(group == number)
+            means = [
+                sorted(np.linalg.norm(features[members] - features[row], axis=1))[: NEIGHBORS + 1]
+                for row in members
+            ]
+            expected.append(members[np.argmin([np.mean(near) for near in means])])
+        assert typical(features, group).tolist() == expected
+
+    def test_it_is_not_the_mean_of_two_crowds(self):
+        rng = np.random.default_rng(0)
+        crowd = rng.standard_normal((300, 2)).astype(np.float32) + [8, 0]
+        features = np.concatenate([crowd, np.zeros((1, 2)), crowd - [16, 0]]).astype(np.float32)
+        (row,) = typical(features, np.zeros(601, dtype=np.int64))
+        assert row != 300  # which is nearest to the mean, and alone
+        assert 7 < abs(features[row, 0]) < 9
+
+    def test_large_clusters_are_looked_at_in_part(self, monkeypatch):
+        monkeypatch.setattr(module, "MEMBERS", 50)
+        features = np.random.default_rng(0).standard_normal((2000, 2)).astype(np.float32)
+        (row,) = typical(features, np.zeros(2000, dtype=np.int64))
+        assert np.linalg.norm(features[row]) < 1
+
+    def test_a_number_that_no_face_has_has_none(self, blobs):
+        features, group = blobs
+        assert (typical(features, 2 * group)[[1, 3]] == -1).all()
 
 
 class TestUsefulness:
@@ -135,23 +164,44 @@ class TestUnlike:
 
 
 class TestUseful:
-    def test_it_begins_with_faces_that_differ(self, blobs):
+    def test_it_begins_with_typical_faces_of_different_clusters(self, blobs):
         features, group = blobs
-        order = Useful(features, np.arange(90), CLASSES, seed=0)
-        first = label(order, group, FIRST_PER_CLASS * CLASSES)
-        assert first == medoids(features, FIRST_PER_CLASS * CLASSES, seed=0).tolist()
+        count = FIRST_PER_CLASS * CLASSES
+        first = label(Useful(features, np.arange(90), CLASSES, seed=0), group, count)
+        owner = clusters(features, count, seed=0)
+        assert set(first) <= set(typical(features, owner))
+        sizes = np.bincount(owner)[owner[first]]
+        assert (np.diff(sizes) <= 0).all()  # the largest comes first
 
-    def test_then_the_face_comes_that_is_worth_most(self, blobs):
+    def test_then_of_those_that_are_left_the_face_comes_that_is_worth_most(self, blobs):
         features, group = blobs
-        order = Useful(features, np.arange(90), CLASSES, seed=0)
-        *known, last = label(order, group, 20)
+        *known, last = label(Useful(features, np.arange(90), CLASSES, seed=0), group, 20)
         known = np.array(known)
-        p = probabilities(features, known, group[known], CLASSES)
+        owner = clusters(features, 24, seed=0)  # the first 12 of which have had their turn
+        faces = np.array(
+            [row for row in typical(features, owner) if owner[row] not in owner[known]]
+        )
+        fresh = unlike(features, known[-5:])[faces]
+        faces = faces[fresh] if fresh.any() else faces
+        assert len(faces) > 2
+        p = probabilities(features, known, group[known], CLASSES)[faces]
         worth = usefulness(p, np.bincount(group[known], minlength=CLASSES))
-        others = np.ones(90, bool)
-        others[known] = False
-        fresh = others & unlike(features, known[-5:])
-        assert last == np.where(fresh if fresh.any() else others, worth, -1).argmax()
+        assert last == faces[(worth * np.sqrt(np.bincount(owner)[owner[faces]])).argmax()]
+
+    def test_clusters_get_smaller_when_all_have_had_their_turn(self, blobs, monkeypatch):
+        features, group = blobs
+        asked = []
+        monkeypatch.setattr(
+            module, "clusters", lambda *args: asked.append(args[1]) or clusters(*args)
+        )
+        shown = label(Useful(features, np.arange(90), CLASSES, seed=0), group, 90)
+        assert sorted(shown) == list(range(90))
+        assert asked[:3] == [12, 24, 48]
+        assert all(one < two for one, two in pairwise(asked))
+        monkeypatch.setattr(module, "MOST_CLUSTERS", 24)
+        asked.clear()
+        label(Useful(features, np.arange(90), CLASSES, seed=0), group, 90)
+        assert asked == [12, 24]
 
     def test_a_rare_group_gets_more_labels_than_by_chance(self, blobs):
         features, group = blobs

@@ -1,10 +1,12 @@
 """Which face to ask about next.
 
-``useful`` begins with faces that differ: the middle faces of clusters of features. Then a
-logistic regression on the features of the faces labeled so far says of every other face how
-probable each class is, and the face comes next that is ambiguous and likely of a class with few
-labels. ``random`` is a shuffle. Both depend on the seed and on what was answered, nothing else,
-so that a session can be left and taken up again.
+``useful`` asks about typical faces: those in the densest part of a cluster of features of which no
+face was shown yet. With few labels these teach more than faces at the border between classes
+(Hacohen, Dekel & Weinshall, 2022, arXiv:2202.02794). There are twice as many clusters whenever all
+have had their turn. At first the largest cluster comes next; then a logistic regression on the
+features of the faces labeled so far says how probable each class is, and ambiguous faces that are
+likely of a class with few labels come first. ``random`` is a shuffle. Both depend on the seed and
+on what was answered, nothing else, so that a session can be left and taken up again.
 """
 
 from __future__ import annotations
@@ -24,7 +26,16 @@ MASS = 0.9
 """What candidate sets reach, as in LEAF."""
 
 FIRST_PER_CLASS = 4
-"""Clusters, and so faces that differ, for each class."""
+"""Clusters, and so faces that differ, for each class, at first."""
+
+MOST_CLUSTERS = 512
+"""Beyond, the faces of a cluster would have little in common but their number."""
+
+NEIGHBORS = 20
+"""How many near faces say how typical a face is."""
+
+MEMBERS = 600
+"""Faces of a cluster among which neighbors are looked for, at most."""
 
 ALIKE = 0.95
 """Cosine between the features of faces that say the same, such as neighbors in a video."""
@@ -33,28 +44,49 @@ INVERSE_PENALTY = 10.0
 """C of scikit-learn's logistic regression."""
 
 
-def medoids(features: Values, count: int, seed: int) -> Rows:
-    """Rows of the middle faces of clusters, those of the largest cluster first.
+def clusters(features: Values, count: int, seed: int) -> Rows:
+    """Which faces are alike.
 
     Args:
         features: (N, D).
-        count: clusters, >= 1; at most N are made.
+        count: clusters, >= 1; at most N are made, and fewer where faces are the same.
         seed: of k-means.
+
+    Returns:
+        (N,) the number of every face's cluster, in [0, count).
 
     Raises:
         UserError: scikit-learn is not installed.
     """
-    cluster = _scikit("cluster").KMeans(min(count, len(features)), n_init=1, random_state=seed)
-    with warnings.catch_warnings():  # of faces that are alike; there are fewer clusters then
+    means = _scikit("cluster").MiniBatchKMeans(
+        min(count, len(features)), n_init=1, random_state=seed, batch_size=2048
+    )
+    with warnings.catch_warnings():  # of faces that are alike
         warnings.simplefilter("ignore")
-        owner = cluster.fit(features).labels_
-    chosen = []
-    for number in np.argsort(-np.bincount(owner), kind="stable"):
+        return np.asarray(means.fit(features).labels_, dtype=np.int64)
+
+
+def typical(features: Values, owner: Rows) -> Rows:
+    """The face of each cluster that is nearest to its neighbors (section 3 of TypiClust).
+
+    Args:
+        features: (N, D).
+        owner: (N,) cluster of each face.
+
+    Returns:
+        (K,) rows; -1 for a number that no face has.
+    """
+    found = np.full(owner.max() + 1, -1, dtype=np.int64)
+    for number in range(len(found)):
         members = np.flatnonzero(owner == number)
         if len(members):
-            away = np.square(features[members] - cluster.cluster_centers_[number]).sum(axis=1)
-            chosen.append(members[away.argmin()])
-    return np.array(chosen, dtype=np.int64)
+            some = members[:: -(-len(members) // MEMBERS)]
+            squares = [np.square(features[rows]).sum(axis=1) for rows in (members, some)]
+            products = features[members] @ features[some].T
+            away = np.sqrt(np.maximum(squares[0][:, None] + squares[1] - 2 * products, 0))
+            near = min(NEIGHBORS + 1, len(some))  # most are their own nearest
+            found[number] = members[np.partition(away, near - 1)[:, :near].mean(axis=1).argmin()]
+    return found
 
 
 def probabilities(features: Values, rows: Rows, targets: Rows, classes: int) -> Values:
@@ -131,7 +163,7 @@ class Random:
 
 
 class Useful:
-    """Faces that differ, then those whose label is worth most.
+    """Typical faces that differ; the more labels, the more their worth decides.
 
     Args:
         features: (N, D).
@@ -142,9 +174,10 @@ class Useful:
 
     def __init__(self, features: Values, rows: Rows, classes: int, seed: int) -> None:
         self._features = features
+        self._rows = rows
         self._classes = classes
-        self._start = rows[medoids(features[rows], FIRST_PER_CLASS * classes, seed)]
-        self._shuffled = Random(len(features), seed)
+        self._seed = seed
+        self._clustered: tuple[int, Rows, Rows] = (0, rows, rows)
         self._known: tuple[bytes, Values] = (b"", features[:0])
 
     def next(self, free: NDArray[np.bool_], rows: Rows, targets: Rows, seen: Rows) -> int | None:
@@ -156,15 +189,38 @@ class Useful:
             targets: (n,) in [0, C).
             seen: (m,) rows of faces that were shown last, and of those that are shown now.
         """
-        first = _first(self._start, free)
-        if first is not None or not free.any():
-            return first
-        if len(set(targets.tolist())) < 2:
-            return self._shuffled.next(free, rows, targets, seen)
-        counts = np.bincount(targets, minlength=self._classes)
-        worth = usefulness(self._probabilities(rows, targets), counts)
-        fresh = free & unlike(self._features, seen)
-        return int(np.where(fresh if fresh.any() else free, worth, -1.0).argmax())
+        if not free.any():
+            return None
+        faces, worth = self._open(free)
+        if len(rows) >= FIRST_PER_CLASS * self._classes and len(set(targets.tolist())) > 1:
+            counts = np.bincount(targets, minlength=self._classes)
+            p = self._probabilities(rows, targets)[faces]
+            worth = np.sqrt(worth) * usefulness(p, counts)
+        fresh = unlike(self._features, seen)[faces]
+        return int(faces[np.where(fresh if fresh.any() else True, worth, -1.0).argmax()])
+
+    def _open(self, free: NDArray[np.bool_]) -> tuple[Rows, NDArray[np.float64]]:
+        """The typical faces of clusters of which none was shown, and how large these are."""
+        shown = ~free[self._rows]
+        count = FIRST_PER_CLASS * self._classes
+        while count < 2 * min(MOST_CLUSTERS, len(self._rows)):
+            if shown.sum() < count:
+                owner, faces = self._clusters(count)
+                there = (np.bincount(owner[shown], minlength=len(faces)) == 0) & (faces >= 0)
+                if there.any():
+                    return faces[there], np.bincount(owner)[there].astype(np.float64)
+            count *= 2
+        faces = np.flatnonzero(free)
+        return faces, np.ones(len(faces))
+
+    def _clusters(self, count: int) -> tuple[Rows, Rows]:
+        """Of the faces to choose among: the cluster of each, and the typical face of each."""
+        if self._clustered[0] != count:
+            features = self._features[self._rows]
+            owner = clusters(features, count, self._seed)
+            faces = typical(features, owner)
+            self._clustered = count, owner, np.where(faces < 0, -1, self._rows[faces])
+        return self._clustered[1:]
 
     def _probabilities(self, rows: Rows, targets: Rows) -> Values:
         """Of the first labels: the more there are, the less often it pays to learn again."""
