@@ -11,9 +11,10 @@ and faces are compared as they see them. In the place of a person, the votes of 
 their majority, or with --person annotator one of the ten, drawn for every face, who may also say
 that it cannot be told or is not a face. All else is what the page does: the same choice of faces,
 the same journal, the same list of labels. For every seed and order the labels are written once 100
-and 200 faces have one (--budgets), as seedS/ORDER-BUDGET.csv, with the number of labels of each
-class in selection.jsonl. The recipe names lists without their folder, so that a table takes those
-of all seeds for one experiment.
+and 200 faces have one (--budgets), as seedS/ORDER-BUDGET.csv. selection.jsonl has the number of
+labels of each class, and a quick look at what they are worth: a logistic regression on the features
+of these faces, measured on all other training faces. The recipe names lists without their folder,
+so that a table takes those of all seeds for one experiment.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from pathlib import Path
 
 import numpy as np
 import yaml
+from numpy.typing import NDArray
 
 from leaf_fer.data import ferplus
 from leaf_fer.data.store import Store, prepare
@@ -38,6 +40,7 @@ from leaf_fer.labeling.desk import Desk, Order
 from leaf_fer.labeling.export import list_of_labels
 from leaf_fer.labeling.faces import Faces
 from leaf_fer.labeling.journal import Journal
+from leaf_fer.metrics import summarize
 
 TAB = "0" * 32
 SETTINGS = {
@@ -129,6 +132,21 @@ def label(
     return records
 
 
+def probe(
+    labels: Path, faces: Faces, seen: NDArray[np.float32], rows: NDArray[np.int64]
+) -> dict[str, float]:
+    """Accuracies, in percent, of a linear classifier of features on the faces without a label."""
+    row_of = {name: row for row, name in enumerate(faces.table.names)}
+    said = [line.rsplit(",", 1) for line in labels.read_text().splitlines()[1:]]
+    known = np.array([row_of[name] for name, _ in said])
+    answers = np.array([EXPRESSIONS.index(label) for _, label in said])
+    p = order.probabilities(seen, known, answers, len(EXPRESSIONS))
+    truth = faces.table.targets
+    others = np.setdiff1d(rows, known)
+    found = summarize(p[others], truth[others], EXPRESSIONS)
+    return {k: round(100 * found[f"{k}_accuracy"], 2) for k in ("balanced", "overall")}
+
+
 def run(command: argparse.Namespace) -> None:
     """Choose with every seed and in every order; write lists, records and the recipe."""
     faces = to_ask(command.path, command.faces)
@@ -153,6 +171,7 @@ def run(command: argparse.Namespace) -> None:
         out = command.out / f"seed{seed}" / name
         out.parent.mkdir(exist_ok=True)
         for record in label(faces, store, choose, person, sorted(command.budgets), out):
+            record["probe"] = probe(Path(f"{out}-{record['labels']}.csv"), faces, seen, rows)
             lines.append(json.dumps({"seed": seed, "order": name, **about, **record}))
             print(f"{name:7} seed {seed}, {record['labels']} labels: {record['counts']}")
     (command.out / "selection.jsonl").write_text("\n".join(lines) + "\n")

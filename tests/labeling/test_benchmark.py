@@ -49,6 +49,7 @@ def run(votes, tmp_path, monkeypatch):
         lines = (out / "selection.jsonl").read_text().splitlines()
         return out, [json.loads(line) for line in lines]
 
+    call.script = script
     return call
 
 
@@ -68,6 +69,22 @@ def test_leaf_train_reads_the_lists_and_the_larger_one_has_the_smaller(run, vote
     for seed, order, _ in found:
         assert found[seed, order, 8] < found[seed, order, 16]
     assert len({frozenset(rows) for rows in found.values()}) == 8
+
+
+def test_what_the_labels_are_worth_is_measured_on_the_other_faces(run, monkeypatch):
+    summarize = run.script.summarize
+    asked = []
+
+    def note(p, truth, classes):
+        asked.append(len(truth))
+        return summarize(p, truth, classes)
+
+    monkeypatch.setattr(run.script, "summarize", note)
+    _, records = run()
+    assert asked == [records[0]["faces"] - record["labels"] for record in records]
+    for record in records:
+        assert set(record["probe"]) == {"balanced", "overall"}
+        assert all(0 <= value <= 100 for value in record["probe"].values())
 
 
 def test_the_recipe_has_a_run_for_every_list_of_a_seed(run, monkeypatch):
