@@ -30,6 +30,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from leaf_fer.bench.machine import commit
 from leaf_fer.data import ferplus
 from leaf_fer.data.store import Store, prepare
 from leaf_fer.data.table import EXPRESSIONS, UNKNOWN, FaceTable
@@ -157,14 +158,23 @@ def run(command: argparse.Namespace) -> None:
         encoder = network(command.model)
     store = prepare(faces.table, encoder.size)
     command.out.mkdir(parents=True, exist_ok=True)
-    seen = features.features_of(store, encoder, command.out)
+    seen = compared = features.features_of(store, encoder, command.out)
+    if command.pixels:
+        plain = features.plain()
+        compared = features.features_of(prepare(faces.table, plain.size), plain, command.out)
     rows = np.flatnonzero(store.valid)
-    about = {"person": command.person, "faces": len(rows), "features": encoder.key}
+    about = {
+        "person": command.person,
+        "faces": len(rows),
+        "features": encoder.key,
+        "chosen by": "pixels" if command.pixels or not command.model else "model",
+        "commit": commit(),
+    }
     lines = []
     for seed, name in itertools.product(command.seeds, ORDERS):
         choose: Order = order.Random(len(faces.table), seed)
         if name == "useful":
-            choose = order.Useful(seen, rows, len(EXPRESSIONS), seed)
+            choose = order.Useful(compared, rows, len(EXPRESSIONS), seed)
         person = majority(faces.table)
         if command.person == "annotator":
             person = annotator(command.path, faces.table, seed)
@@ -202,6 +212,9 @@ def main() -> None:
     )
     parser.add_argument("path", type=Path)
     parser.add_argument("--model", type=Path, help="run or starting weights (pixels)")
+    parser.add_argument(
+        "--pixels", action="store_true", help="choose by pixels; --model is for all else"
+    )
     parser.add_argument("--out", type=Path, default=Path("runs/labeling"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--budgets", type=int, nargs="+", default=[100, 200])

@@ -128,6 +128,8 @@ def open_desk(command: argparse.Namespace, faces: Faces, journal: Journal) -> De
         from leaf_fer.labeling.network import network
 
         encoder = network(Path(command.model))
+    elif command.order == "useful":
+        say("leaf: faces are compared by their pixels; --model WEIGHTS finds better ones to label")
     cache = Path(command.cache) if command.cache else None
     store: Store = prepare(faces.table, encoder.size, cache=cache)
     chooser: Order = order.Random(len(faces.table), command.seed)
