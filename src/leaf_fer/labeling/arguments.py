@@ -35,7 +35,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--order",
         choices=ORDERS,
         default="useful",
-        help="show faces that differ, then those that tell most, or draw them (useful)",
+        help="show typical faces of groups that had no turn, or draw faces (useful)",
     )
     add(
         "--model",
