@@ -18,25 +18,23 @@ import torch
 from leaf_fer import load
 from leaf_fer.allocator import keep_memory
 from leaf_fer.bench.machine import commit, hardware
-from leaf_fer.commands import CALIBRATION_FACES
+from leaf_fer.commands import some_of
 from leaf_fer.data.sources import read_faces
 from leaf_fer.data.store import prepare
-from leaf_fer.export import OnnxNetwork, colors, export_onnx, export_torch, quantize
+from leaf_fer.export import BATCHES, OnnxNetwork, colors, export_onnx, export_torch, quantize
 from leaf_fer.measure import score
 from leaf_fer.metrics import summarize
 
-COMPARED = 70
-BATCHES = (1, 7)
+COMPARED = 70  # a multiple of what comes at a time
 
 
 def gap(answer: Any, reference: Any, faces: np.ndarray) -> dict[str, float]:
     """Largest difference of a probability over all faces, by how many come at a time."""
     largest = {}
     for count in BATCHES:
-        batches = [colors(part) for part in np.split(faces, len(faces) // count)]
         largest[f"{count} at a time"] = max(
-            float(np.abs(answer(batch) - reference(part)).max())
-            for batch, part in zip(batches, np.split(faces, len(faces) // count), strict=True)
+            float(np.abs(answer(colors(batch)) - reference(batch)).max())
+            for batch in np.split(faces, len(faces) // count)
         )
     return largest
 
@@ -47,16 +45,14 @@ def measure(command: argparse.Namespace, folder: Path) -> dict[str, Any]:
     network, card = predictor.model, predictor.card
     table = read_faces(command.data)
     store = prepare(table, card.architecture.image_size)
-    rows = {part: table.rows(part) for part in ("train", command.part)}
-    rows = {part: some[store.valid[some]] for part, some in rows.items()}
-    asked = np.random.default_rng(0).choice(rows[command.part], COMPARED, replace=False)
+    rows = table.rows(command.part)
+    asked = np.random.default_rng(0).choice(rows[store.valid[rows]], COMPARED, replace=False)
     faces = store.gather(np.sort(asked))
-    fitted = rows["train"][:: max(1, len(rows["train"]) // CALIBRATION_FACES)]
 
     whole, program, small = folder / "m.onnx", folder / "m.pt2", folder / "m.int8.onnx"
     export_onnx(network, card, whole, None, faces)
     export_torch(network, card, program, None, faces)
-    quantize(whole, small, store.gather(fitted[:CALIBRATION_FACES]))
+    quantize(whole, small, some_of(store, table))
     again = torch.export.load(program).module()
     reference = predictor.probabilities
     gaps = {

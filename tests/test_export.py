@@ -20,6 +20,7 @@ from leaf_fer.models import Architecture, Card, build_classifier, save_model
 from leaf_fer.predict import write_calibration
 from leaf_fer.types import MEAN, STD
 
+onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 pytest.importorskip("onnxruntime")
 CLASSES = ("calm", "glad", "grim")
@@ -212,6 +213,12 @@ def test_integers_come_with_what_they_cost(folder, tmp_path, capsys):
     gap = np.abs(small.probabilities(images) - whole.probabilities(images)).max()
     assert 1e-6 < gap < 0.3
     assert small.card == whole.card
+    assert (tmp_path / "m.int8.onnx").stat().st_size < 0.5 * out.stat().st_size
+    nodes = onnx.load(tmp_path / "m.int8.onnx").graph.node
+    made_by = {name: node.op_type for node in nodes for name in node.output}
+    first, *others = [made_by.get(n.input[0], "") for n in nodes if n.op_type == "Conv"]
+    assert first != "DequantizeLinear"
+    assert set(others) == {"DequantizeLinear"}
     export.quantize(out, tmp_path / "few.onnx", pixels[:5])
     assert export.OnnxNetwork(tmp_path / "few.onnx").card == whole.card
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from leaf_fer.allocator import keep_memory
@@ -24,8 +25,8 @@ from leaf_fer.data import synthetic
 from leaf_fer.data.augment import normalize
 from leaf_fer.data.decode import UnreadableImage, decode, resize
 from leaf_fer.data.sources import read_faces
-from leaf_fer.data.store import default_cache, prepare
-from leaf_fer.data.table import PARTS, UNKNOWN
+from leaf_fer.data.store import Store, default_cache, prepare
+from leaf_fer.data.table import PARTS, UNKNOWN, FaceTable
 from leaf_fer.engine.loop import Interrupted
 from leaf_fer.errors import UserError, process, say
 from leaf_fer.export import describe, export_onnx, export_torch, quantize
@@ -224,6 +225,13 @@ def calibration_faces(folder: Path | None, count: int = 64, size: int = 224) -> 
     return normalize(torch.from_numpy(pixels).permute(0, 3, 1, 2), MEAN, STD)
 
 
+def some_of(store: Store, table: FaceTable) -> NDArray[np.uint8]:
+    """Training faces from all over a table, :data:`CALIBRATION_FACES` at most: (N, S, S, 3)."""
+    rows = table.rows("train")
+    rows = rows[store.valid[rows]]
+    return store.gather(rows[:: max(1, len(rows) // CALIBRATION_FACES)][:CALIBRATION_FACES])
+
+
 def export(
     folder: Path,
     out: Path,
@@ -244,9 +252,7 @@ def export(
     if data is not None:
         table = read_faces(data)
         store = prepare(table, card.architecture.image_size, cache=Path(cache) if cache else None)
-        rows = table.rows("train")
-        rows = rows[store.valid[rows]]
-        faces = store.gather(rows[:: max(1, len(rows) // CALIBRATION_FACES)][:CALIBRATION_FACES])
+        faces = some_of(store, table)
     write = {"onnx": export_onnx, "torch": export_torch}[style]
     gap = write(network, card, out, predictor.calibration, faces)
     print(

@@ -5,6 +5,7 @@ import importlib.util
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from leaf_fer.bench import grid
 from leaf_fer.data import ferplus, synthetic
 from leaf_fer.data.saved import read_chosen
 from leaf_fer.data.table import EXPRESSIONS
+from leaf_fer.labeling import network as networks
+from leaf_fer.labeling.features import Encoder
 
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "labeling.py"
 
@@ -85,6 +88,35 @@ def test_what_the_labels_are_worth_is_measured_on_the_other_faces(run, monkeypat
     for record in records:
         assert set(record["probe"]) == {"balanced", "overall"}
         assert all(0 <= value <= 100 for value in record["probe"].values())
+
+
+def test_labels_that_say_all_are_worth_all_and_wrong_ones_nothing(run, tmp_path):
+    names = tuple(f"{row}.png" for row in range(80))
+    targets = np.arange(80) % 8
+    table = SimpleNamespace(names=names, targets=targets)
+    seen = np.eye(8, dtype=np.float32)[targets]
+    for shift, worth in ((0, 100.0), (1, 0.0)):
+        said = [f"{names[row]},{EXPRESSIONS[(row + shift) % 8]}" for row in range(8)]
+        file = tmp_path / "labels.csv"
+        file.write_text("\n".join(["path,label", *said]) + "\n")
+        found = run.script.probe(file, SimpleNamespace(table=table), seen, np.arange(80))
+        assert found == {"balanced": worth, "overall": worth}
+
+
+def test_faces_can_be_chosen_by_pixels_and_judged_by_a_network(run, monkeypatch, tmp_path):
+    def lists(*words):
+        out, records = run(*words)
+        texts = {file.name: file.read_text() for file in (out / "seed0").glob("*.csv")}
+        return texts, {record["chosen by"] for record in records}, records[0]["probe"]
+
+    def encode(pixels):
+        return pixels[:, ::8, ::8, 0].reshape(len(pixels), -1).astype(np.float32)[:, ::-1] ** 2
+
+    monkeypatch.setattr(networks, "network", lambda path: Encoder(32, "squares", encode))
+    plain, by_model, by_pixels = lists(), lists("--model", "x"), lists("--model", "x", "--pixels")
+    assert (plain[1], by_model[1], by_pixels[1]) == ({"pixels"}, {"model"}, {"pixels"})
+    assert by_pixels[0] == plain[0] != by_model[0]
+    assert by_pixels[2] != plain[2]
 
 
 def test_the_recipe_has_a_run_for_every_list_of_a_seed(run, monkeypatch):

@@ -159,7 +159,8 @@ class Random:
 
     def next(self, free: NDArray[np.bool_], rows: Rows, targets: Rows, seen: Rows) -> int | None:
         """The first face that is free; see :meth:`Useful.next`."""
-        return _first(self._order, free)
+        there = self._order[free[self._order]]
+        return int(there[0]) if len(there) else None
 
 
 class Useful:
@@ -232,11 +233,6 @@ class Useful:
             found = probabilities(self._features, rows[:few], targets[:few], self._classes)
             self._known = known, found
         return self._known[1]
-
-
-def _first(order: Rows, free: NDArray[np.bool_]) -> int | None:
-    there = order[free[order]]
-    return int(there[0]) if len(there) else None
 
 
 def _scikit(module: str) -> Any:
