@@ -28,7 +28,7 @@ from leaf_fer.engine.record import RunFolder
 from leaf_fer.errors import UserError
 from leaf_fer.registry import method as described
 from leaf_fer.registry import methods
-from leaf_fer.run import execute
+from leaf_fer.training import execute
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = ROOT / "runs" / "ferplus_cpu"

@@ -20,7 +20,7 @@ from leaf_fer.config import configure
 from leaf_fer.data.sources import read_faces
 from leaf_fer.engine.record import RunFolder
 from leaf_fer.report import learning_curves, prediction_sheet
-from leaf_fer.run import execute
+from leaf_fer.training import execute
 
 OUT = Path("runs") / "demo"
 METHODS = ("supervised", "leaf")

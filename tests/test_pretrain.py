@@ -15,7 +15,7 @@ from leaf_fer.data import synthetic
 from leaf_fer.engine.loop import Interrupted
 from leaf_fer.errors import UserError
 from leaf_fer.pretrain import Pretraining, pretrain
-from leaf_fer.run import execute
+from leaf_fer.training import execute
 
 pytest.importorskip("lightly")
 SMALL = {"backbone": "conv4", "image_size": 16, "batch_size": 8, "steps": 6, "epoch_steps": 3}

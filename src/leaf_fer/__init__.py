@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from leaf_fer.hub import push_to_hub
     from leaf_fer.models import attach_eaf
     from leaf_fer.predict import Predictor, load
-    from leaf_fer.run import train
+    from leaf_fer.training import train
 
 __all__ = ["Predictor", "attach_eaf", "functional", "load", "push_to_hub", "train"]
 
@@ -40,7 +40,7 @@ def __getattr__(name: str) -> Any:
 
         return hub.push_to_hub
     if name == "train":
-        from leaf_fer import run
+        from leaf_fer import training
 
-        return run.train
+        return training.train
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -72,7 +72,7 @@ def _execute(
     config: Config, out: Path, kind: type[Run], command: str, resume: bool, given: Mapping[str, Any]
 ) -> tuple[int, dict[str, Any]]:
     """Run to the end; return the exit status and, in the process that speaks, the result."""
-    from leaf_fer.run import execute
+    from leaf_fer.training import execute
 
     if resume and (out / "config.yaml").exists():
         _check_same(read_yaml(str(out / "config.yaml")), config, given)

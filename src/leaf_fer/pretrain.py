@@ -17,7 +17,8 @@ from leaf_fer.errors import UserError
 from leaf_fer.files import write_json
 from leaf_fer.models import save_start
 from leaf_fer.pretraining import PRETRAINING
-from leaf_fer.run import Run, execute, hardware
+from leaf_fer.run import Run, hardware
+from leaf_fer.training import execute
 from leaf_fer.types import MEAN, STD
 
 

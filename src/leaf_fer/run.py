@@ -1,13 +1,11 @@
-"""One training run, from a configuration to a finished run folder."""
+"""What a training run consists of, and how it goes from its first step to a full run folder."""
 
 from __future__ import annotations
 
 import json
 import math
-import os
 import platform
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -21,7 +19,6 @@ from leaf_fer.algorithm import Algorithm
 from leaf_fer.algorithms import ALGORITHMS
 from leaf_fer.build import (
     Data,
-    accelerate,
     architecture,
     build_batches,
     build_images,
@@ -30,7 +27,7 @@ from leaf_fer.build import (
     laid_out,
     open_data,
 )
-from leaf_fer.config import Config, configure, read_yaml, write_yaml
+from leaf_fer.config import Config, configure, write_yaml
 from leaf_fer.data import split as splits
 from leaf_fer.data.aligned import recipe_of
 from leaf_fer.data.views import Batches, Images
@@ -53,100 +50,6 @@ if TYPE_CHECKING:
 
 INIT = "init.json"
 """In a run folder: origin and SHA-256 of the starting weights."""
-
-
-def train(data: str | Path, *, out: str | Path, **options: Any) -> dict[str, Any]:
-    """Train a classifier: ``leaf train`` for Python.
-
-    Args:
-        data: as on the command line, such as ``synthetic``, ``ferplus:PATH`` or a folder.
-        out: the run folder; its ``model`` can be given to :func:`leaf_fer.load`.
-        options: any option of ``leaf train`` with underscores: method, labels, steps, ...
-
-    Returns:
-        What ``metrics.json`` holds.
-
-    Raises:
-        UserError: an option or the data is not usable, or the folder holds another run.
-    """
-    return execute(configure({"data": str(data), **options}), Path(out))
-
-
-def execute(
-    config: Config, out: Path, *, resume: bool = False, kind: type[Run] | None = None
-) -> dict[str, Any]:
-    """Train, evaluate and write a run folder.
-
-    Args:
-        config: what to do; ignored when ``resume`` continues a run that has one of its own.
-        out: the run folder, made if it is not there.
-        resume: go on with the run in ``out``.
-        kind: what is trained, and what comes of it; by default a classifier.
-
-    Returns:
-        What ``metrics.json`` holds.
-
-    Raises:
-        UserError: an option or the data is not usable, or the folder holds another run.
-        Interrupted: the process was asked to stop (SIGINT, SIGTERM); the run can be resumed.
-        Diverged: a loss is not finite.
-    """
-    kind = kind or Run
-    folder = RunFolder(out)
-    if folder.finished and resume:
-        say(f"{out} is finished: nothing to do")
-        return dict(json.loads(folder.metrics.read_text()))
-    if folder.started and not resume:
-        raise UserError(f"--out {out}: already holds a run; add --resume, or choose another folder")
-    if resume and not folder.started:
-        raise UserError(f"--resume: {out} holds no run")
-    if resume:
-        config = kind.configured(read_yaml(str(folder.config)))
-    fabric = accelerate(config.settings)
-    try:
-        with _alone(folder), _quiet():
-            return kind(config, folder, fabric).go()
-    except RuntimeError as error:
-        if processes.world() == 1 or not any(word in str(error) for word in ("gloo", "NCCL")):
-            raise
-        raise Abandoned(
-            "another process of this run has ended, perhaps with a message of its own; "
-            f"go on with: leaf train --resume --out {out}"
-        ) from error
-    finally:
-        processes.part()
-
-
-class Abandoned(ArithmeticError):  # noqa: N818  # it names what happened, as Diverged does
-    """Another process of the run is gone."""
-
-
-@contextmanager
-def _alone(folder: RunFolder) -> Iterator[None]:
-    """Hold the run folder; the first process does it for all."""
-    error: UserError | None = None
-    if processes.rank() == 0:
-        try:
-            folder.lock()
-        except UserError as found:
-            error = found
-    error = processes.told(error)
-    if error is not None:
-        raise error
-    try:
-        yield
-    finally:
-        folder.unlock()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Let the first of several processes speak for all."""
-    if processes.rank() == 0:
-        yield
-        return
-    with open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):  # noqa: PTH123
-        yield
 
 
 class Run:

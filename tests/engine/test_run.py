@@ -20,7 +20,7 @@ from leaf_fer.engine.loop import Diverged, Interrupted
 from leaf_fer.engine.record import RunFolder
 from leaf_fer.errors import UserError
 from leaf_fer.models import load_model
-from leaf_fer.run import execute
+from leaf_fer.training import execute
 
 
 def start(config, out, tmp_path):

@@ -18,7 +18,7 @@ from leaf_fer.engine.record import RunFolder
 from leaf_fer.engine.watch import THRESHOLDS, draw, quality
 from leaf_fer.errors import UserError
 from leaf_fer.models import load_model
-from leaf_fer.run import execute
+from leaf_fer.training import execute
 
 CLASSES = ("anger", "fear", "happiness")
 

@@ -19,7 +19,7 @@ from leaf_fer.engine.hooks import Recorder
 from leaf_fer.errors import UserError
 from leaf_fer.models import load_model
 from leaf_fer.models.backbone import create_backbone
-from leaf_fer.run import execute
+from leaf_fer.training import execute
 
 
 @pytest.fixture
