@@ -117,6 +117,7 @@ def world(tmp_path, monkeypatch):
     for name in ("table1", "table2", "table3"):
         (tmp_path / "results" / name).mkdir(parents=True)
         (tmp_path / "results" / name / "records.jsonl").write_text(records)
+    (tmp_path / "results/column.jsonl").symlink_to(ROOT / "results/column.jsonl")
     (tmp_path / "benchmarks").symlink_to(ROOT / "benchmarks")
     return tmp_path
 

@@ -209,6 +209,30 @@ def test_pairs_of_classes_have_a_table_without_numbers_of_the_paper(shown):
     assert "(paper" not in text
 
 
+def test_several_metrics_have_their_tables_one_after_the_other(shown):
+    line = record(0.5, overall=0.6, best=0.7)
+    text = shown([line], "--metric", "overall", "balanced")
+    titles = [part.splitlines()[0] for part in text.split("## ")[1:]]
+    assert titles == [
+        "Overall accuracy, last step",
+        "Overall accuracy, step that was best on validation",
+        "Balanced accuracy, last step",
+        "Balanced accuracy, step that was best on validation",
+    ]
+    assert text.count("* One seed: 0.") == 1
+    both = shown(
+        [line], "--metric", "overall", "balanced", "--selection", "last", "--format", "csv"
+    )
+    assert [row["mean"] for row in csv.DictReader(io.StringIO(both))] == ["60", "50"]
+
+
+def test_records_that_were_passed_on_have_the_same_table(shown, tmp_path, capsys):
+    here = shown([record(0.5), record(0.4, method="uda")])
+    (tmp_path / "records.jsonl").rename(tmp_path / "published.jsonl")
+    assert main(["bench", "table", str(tmp_path / "published.jsonl")]) == 0
+    assert capsys.readouterr().out == here
+
+
 def test_columns_are_in_the_order_of_the_paper_and_rows_in_that_of_the_methods(shown):
     lines = [
         *(record(labels=labels) for labels in ("1000", "200")),

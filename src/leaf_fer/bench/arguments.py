@@ -118,13 +118,20 @@ def add_run(parser: argparse.ArgumentParser) -> None:
 def add_table(parser: argparse.ArgumentParser) -> None:
     """Options of ``leaf bench table``."""
     add = parser.add_argument
-    add("folders", metavar="DIR", nargs="+", help="folders that leaf bench run has written")
+    add(
+        "folders",
+        metavar="DIR",
+        nargs="+",
+        help="folders that leaf bench run has written, or their records.jsonl under any name",
+    )
     add("--format", choices=("markdown", "latex", "csv", "html"), default="markdown")
     add(
         "--metric",
+        nargs="+",
         choices=("balanced", "overall", "auc"),
-        default="balanced",
-        help="balanced or overall accuracy, or how well pairs of classes are told apart (balanced)",
+        default=["balanced"],
+        help="balanced or overall accuracy, how well pairs of classes are told apart, or several "
+        "of these, each with its tables (balanced)",
     )
     add(
         "--selection",

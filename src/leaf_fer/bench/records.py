@@ -72,31 +72,32 @@ class Record:
         return int(self.config["seed"])
 
 
-def read(folders: Iterable[Path]) -> list[Record]:
-    """The finished runs of folders that ``leaf bench run`` wrote, each once.
+def read(places: Iterable[Path]) -> list[Record]:
+    """The finished runs of folders that ``leaf bench run`` wrote, or of their records, each once.
 
     Raises:
         UserError: no records, or not of this kind; a run that has two results.
     """
     found: dict[str, Record] = {}
-    for folder in folders:
-        file = folder / "records.jsonl"
+    for place in places:
+        file = place if place.is_file() else place / "records.jsonl"
         try:
             lines = file.read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError):
             raise UserError(
-                f"{folder}: no records.jsonl to read; expected the folder of a leaf bench run"
+                f"{place}: no records.jsonl to read; expected the folder of a leaf bench run, or "
+                "its records"
             ) from None
         for number, line in enumerate(lines, 1):
             try:
-                record = _record(folder, json.loads(line))
+                record = _record(file.parent, json.loads(line))
             except (AttributeError, KeyError, TypeError, ValueError) as error:
                 reason = error if isinstance(error, UserError) else "not a record of leaf bench run"
                 raise UserError(f"{file}, line {number}: {reason}") from None
             known = found.setdefault(record.cell, record)
             if known.metrics != record.metrics:
                 raise UserError(
-                    f"{record.cell}: {known.folder.parents[1]} and {folder} have different "
+                    f"{record.cell}: {known.folder.parents[1]} and {place} have different "
                     "results of it; name one of them"
                 )
     return list(found.values())

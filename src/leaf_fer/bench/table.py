@@ -38,7 +38,7 @@ def main(command: argparse.Namespace) -> int:
 
 
 def tables(records: Sequence[Record], command: argparse.Namespace) -> list[Table]:
-    """The tables that were asked for; with ``both``, those that there are records for.
+    """The tables that were asked for, metric by metric; with ``both``, what there are records for.
 
     Raises:
         UserError: no record has the selection.
@@ -51,7 +51,7 @@ def tables(records: Sequence[Record], command: argparse.Namespace) -> list[Table
             f"--selection {command.selection}: no record has it; runs without validation images "
             "have last alone"
         )
-    return [build(records, command.metric, name) for name in there]
+    return [build(records, metric, name) for metric in command.metric for name in there]
 
 
 def notes(records: Sequence[Record]) -> list[str]:
