@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from leaf_fer.version import __version__
 
 if TYPE_CHECKING:
     from leaf_fer import functional
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from leaf_fer.predict import Predictor, load
     from leaf_fer.training import train
 
-__all__ = ["Predictor", "attach_eaf", "functional", "load", "push_to_hub", "train"]
+__all__ = ["Predictor", "__version__", "attach_eaf", "functional", "load", "push_to_hub", "train"]
 
 
 def __getattr__(name: str) -> Any:

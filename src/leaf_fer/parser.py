@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from leaf_fer import __version__
 from leaf_fer.bench import arguments
 from leaf_fer.config import PRETRAINING_METHOD, options_of, pretraining_options, read_yaml
 from leaf_fer.labeling import arguments as labeling
@@ -15,6 +14,7 @@ from leaf_fer.options import Option, suggestion
 from leaf_fer.registry import Method, method, methods, pretraining
 from leaf_fer.scenes import arguments as scenes
 from leaf_fer.serving import arguments as serving
+from leaf_fer.version import __version__
 
 DATA_HELP = """\
 DATA is one of

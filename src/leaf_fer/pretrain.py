@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from leaf_fer import __version__
 from leaf_fer.build import Data
 from leaf_fer.config import Config, configure_pretraining, pretraining_options
 from leaf_fer.engine.hooks import Validate
@@ -20,6 +19,7 @@ from leaf_fer.pretraining import PRETRAINING
 from leaf_fer.run import Run, hardware
 from leaf_fer.training import execute
 from leaf_fer.types import MEAN, STD
+from leaf_fer.version import __version__
 
 
 def pretrain(data: str | Path, *, out: str | Path, **options: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from leaf_fer import __version__, processes
+from leaf_fer import processes
 from leaf_fer.algorithm import Algorithm
 from leaf_fer.algorithms import ALGORITHMS
 from leaf_fer.build import (
@@ -43,6 +43,7 @@ from leaf_fer.files import write_atomically, write_json
 from leaf_fer.metrics import summarize
 from leaf_fer.models import Card, Classifier, Start, load_model, save_model, write_card
 from leaf_fer.types import MEAN, STD
+from leaf_fer.version import __version__
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

@@ -52,6 +52,17 @@ def test_a_cell_with_two_results_is_refused(tmp_path):
         records.read(folders)
 
 
+def test_records_of_one_folder_that_do_not_agree_are_named(tmp_path):
+    files = []
+    for name, balanced in (("one.jsonl", 0.5), ("two.jsonl", 0.6)):
+        (write(tmp_path, record(balanced)) / "records.jsonl").rename(tmp_path / name)
+        files.append(tmp_path / name)
+    with pytest.raises(
+        UserError, match=r": .*/one\.jsonl and .*/two\.jsonl have different results"
+    ):
+        records.read(files)
+
+
 @pytest.mark.parametrize("line", ["{", "{}", "[]", '{"cell": "a", "config": {}, "metrics": {}}'])
 def test_what_is_no_record_is_refused_with_its_line(tmp_path, line):
     write(tmp_path, record())

@@ -11,12 +11,12 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from leaf_fer import __version__
 from leaf_fer.bench.machine import commit
 from leaf_fer.config import read_yaml
 from leaf_fer.engine.record import RunFolder
 from leaf_fer.errors import UserError
 from leaf_fer.files import write_atomically, write_json
+from leaf_fer.version import __version__
 
 TAKEN = "another process is training there"
 """How ``leaf train`` says that it must not write to a folder."""

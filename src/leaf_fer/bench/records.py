@@ -79,6 +79,7 @@ def read(places: Iterable[Path]) -> list[Record]:
         UserError: no records, or not of this kind; a run that has two results.
     """
     found: dict[str, Record] = {}
+    origin: dict[str, Path] = {}
     for place in places:
         file = place if place.is_file() else place / "records.jsonl"
         try:
@@ -95,10 +96,11 @@ def read(places: Iterable[Path]) -> list[Record]:
                 reason = error if isinstance(error, UserError) else "not a record of leaf bench run"
                 raise UserError(f"{file}, line {number}: {reason}") from None
             known = found.setdefault(record.cell, record)
+            first = origin.setdefault(record.cell, place)
             if known.metrics != record.metrics:
                 raise UserError(
-                    f"{record.cell}: {known.folder.parents[1]} and {place} have different "
-                    "results of it; name one of them"
+                    f"{record.cell}: {first} and {place} have different results of it; "
+                    "name one of them"
                 )
     return list(found.values())
 

@@ -15,11 +15,11 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from leaf_fer import __version__
 from leaf_fer.data.decode import UnreadableImage, lenient
 from leaf_fer.serving.gate import Full, Gate
 from leaf_fer.serving.metrics import CONTENT_TYPE, Metrics
 from leaf_fer.serving.reader import Reader
+from leaf_fer.version import __version__
 from leaf_fer.web import HEADERS, parts
 
 PACKAGE = "leaf_fer.serving"
