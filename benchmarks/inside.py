@@ -113,10 +113,10 @@ def pseudo_labels(predictor: Predictor, data: Data, settings: Settings, count: i
 
 @torch.inference_mode()
 def experts(predictor: Predictor, data: Data) -> Facts:
-    """What the experts of a model do with the validation part; nothing if it has none.
+    """What the experts of a model do with the validation part; nothing if it has no experts.
 
     Raises:
-        UserError: they are not those of the paper.
+        UserError: they are not those of the paper, or the run has no validation part.
     """
     network = predictor.model
     assert isinstance(network, Classifier)
@@ -126,9 +126,11 @@ def experts(predictor: Predictor, data: Data) -> Facts:
         return {}
     if any(eaf.shared or eaf.combine != "linear" for eaf in found.values()):
         raise UserError(
-            "the experts of a run are shared or mixed otherwise; expected those of leaf"
+            f"{predictor.folder}: its experts are shared or mixed otherwise; expected those of leaf"
         )
     rows = data.split.validation
+    if not len(rows):
+        raise UserError(f"{predictor.folder}: the run has no validation part to look at")
     targets = data.table.targets[rows]
     kept: list[Tensor] = []
     hook = network.backbone.register_forward_hook(lambda *call: kept.append(call[-1].float()))
