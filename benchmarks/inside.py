@@ -269,6 +269,8 @@ def main() -> None:
     keep_memory()
     found: Facts = {}
     try:
+        if command.pool < 1:
+            raise UserError(f"--pool {command.pool}: expected a number >= 1")
         for path in command.runs:
             found[path.name] = facts = examine(path, command.data, command.pool)
             labels = facts["pseudo_labels"]

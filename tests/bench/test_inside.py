@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from leaf_fer import cli
-from leaf_fer.models import load_model, save_model
+from leaf_fer.models import EAF, load_model, save_model
 
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "inside.py"
 DATA = "synthetic:200"
@@ -136,6 +137,39 @@ def test_experts_that_add_nothing_are_not_missed(look, runs, tmp_path):
     assert found["places"]["instance"]["added"] == pytest.approx(0, abs=1e-6)
     for facts in found["changed"]["left out"].values():
         assert facts["other_class"] == 0
+
+
+def test_what_is_done_to_an_eaf_is_really_done(script):
+    torch.manual_seed(0)
+    eaf, x = EAF(4, 3, top_k=1, expert="linear"), torch.randn(6, 4)
+    answers = eaf.experts(x)
+    alike = script.Reweighed(eaf, script.WEIGHTS["weighed alike"])(x)
+    torch.testing.assert_close(alike, answers.mean(dim=1))
+    weights = torch.arange(18.0).view(6, 3)
+    other = script.other_image(weights)
+    assert not torch.equal(other, weights)
+    torch.testing.assert_close(other.sort(dim=0).values, weights)
+
+
+def test_an_eaf_that_decides_is_missed(look, runs, tmp_path):
+    def decide(eaf):
+        if eaf.experts.outer_bias.shape[1] == 8:  # class scores, not features
+            eaf.experts.outer_bias.data[:, 3] = 1000
+
+    found = look(edited(runs / "leaf", tmp_path / "decided", decide))["decided"]["experts"]
+    assert found["unchanged"]["balanced_accuracy"] == pytest.approx(1 / 8)
+    without = found["changed"]["left out"]
+    assert without["instance"]["other_class"] > 0.2
+    assert without["semantic"]["other_class"] == 0
+    assert without["both"]["other_class"] > 0.2
+
+
+def test_a_pool_of_nothing_is_told(script, monkeypatch, tmp_path, capsys):
+    words = ["inside.py", "nothing", "--data", DATA, "--pool", "0", "--out", str(tmp_path / "o")]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit, match="2"):
+        script.main()
+    assert "--pool 0: expected a number >= 1" in capsys.readouterr().err
 
 
 def test_experts_that_are_shared_are_told(look, runs, capsys):
