@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from tests.scripts import loaded
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
@@ -74,14 +75,10 @@ def test_lightning_trains_any_method(method, terms, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def lightning() -> ModuleType:
+def lightning() -> Iterator[ModuleType]:
     """The script as a module."""
-    spec = importlib.util.spec_from_file_location("example", EXAMPLES / "lightning_module.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    with loaded(EXAMPLES / "lightning_module.py") as module:
+        yield module
 
 
 def test_lightning_goes_on_from_a_checkpoint_as_if_it_had_not_stopped(lightning, tmp_path, capsys):

@@ -1,7 +1,6 @@
 """The script ``benchmarks/errors.py``, on drawn faces in the layout of FERPlus."""
 
 import csv
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tests.scripts import loaded
 
 from leaf_fer.bench.plots.theme import DARK, LIGHT
 from leaf_fer.data import synthetic
@@ -28,12 +28,8 @@ WRITTEN = ("errors.json", "errors.png", "errors.svg", "errors-dark.png", "errors
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("errors_script", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look themselves up
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+    with loaded(SCRIPT) as module:
+        yield module
 
 
 @pytest.fixture(scope="module")

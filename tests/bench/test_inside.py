@@ -1,6 +1,5 @@
 """The script ``benchmarks/inside.py``, on small runs with drawn faces."""
 
-import importlib.util
 import json
 import shutil
 import sys
@@ -9,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.scripts import loaded
 
 from leaf_fer import cli
 from leaf_fer.models import EAF, load_model, save_model
@@ -22,12 +22,8 @@ WORDS = ["--labels", "16", "--image-size", "32", "--backbone", "conv4", "--batch
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("inside_script", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+    with loaded(SCRIPT) as module:
+        yield module
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """The script ``benchmarks/labeling.py``, on drawn faces in the layout of FERPlus."""
 
 import csv
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
+from tests.scripts import loaded
 
 from leaf_fer.bench import grid
 from leaf_fer.data import ferplus, synthetic
@@ -37,12 +37,15 @@ def votes(tmp_path_factory):
     return root
 
 
+@pytest.fixture(scope="module")
+def script():
+    with loaded(SCRIPT) as module:
+        yield module
+
+
 @pytest.fixture
-def run(votes, tmp_path, monkeypatch):
+def run(script, votes, tmp_path, monkeypatch):
     """Runs the script: the folder that it wrote, and its records."""
-    spec = importlib.util.spec_from_file_location("labeling_script", SCRIPT)
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
 
     def call(*words):
         out = tmp_path / "out"
@@ -52,7 +55,6 @@ def run(votes, tmp_path, monkeypatch):
         lines = (out / "selection.jsonl").read_text().splitlines()
         return out, [json.loads(line) for line in lines]
 
-    call.script = script
     return call
 
 
@@ -74,15 +76,15 @@ def test_leaf_train_reads_the_lists_and_the_larger_one_has_the_smaller(run, vote
     assert len({frozenset(rows) for rows in found.values()}) == 8
 
 
-def test_what_the_labels_are_worth_is_measured_on_the_other_faces(run, monkeypatch):
-    summarize = run.script.summarize
+def test_what_the_labels_are_worth_is_measured_on_the_other_faces(run, script, monkeypatch):
+    summarize = script.summarize
     asked = []
 
     def note(p, truth, classes):
         asked.append(len(truth))
         return summarize(p, truth, classes)
 
-    monkeypatch.setattr(run.script, "summarize", note)
+    monkeypatch.setattr(script, "summarize", note)
     _, records = run()
     assert asked == [records[0]["faces"] - record["labels"] for record in records]
     for record in records:
@@ -90,7 +92,7 @@ def test_what_the_labels_are_worth_is_measured_on_the_other_faces(run, monkeypat
         assert all(0 <= value <= 100 for value in record["probe"].values())
 
 
-def test_labels_that_say_all_are_worth_all_and_wrong_ones_nothing(run, tmp_path):
+def test_labels_that_say_all_are_worth_all_and_wrong_ones_nothing(script, tmp_path):
     names = tuple(f"{row}.png" for row in range(80))
     targets = np.arange(80) % 8
     table = SimpleNamespace(names=names, targets=targets)
@@ -99,7 +101,7 @@ def test_labels_that_say_all_are_worth_all_and_wrong_ones_nothing(run, tmp_path)
         said = [f"{names[row]},{EXPRESSIONS[(row + shift) % 8]}" for row in range(8)]
         file = tmp_path / "labels.csv"
         file.write_text("\n".join(["path,label", *said]) + "\n")
-        found = run.script.probe(file, SimpleNamespace(table=table), seen, np.arange(80))
+        found = script.probe(file, SimpleNamespace(table=table), seen, np.arange(80))
         assert found == {"balanced": worth, "overall": worth}
 
 
