@@ -226,6 +226,61 @@ def test_several_metrics_have_their_tables_one_after_the_other(shown):
     assert [row["mean"] for row in csv.DictReader(io.StringIO(both))] == ["60", "50"]
 
 
+@pytest.fixture
+def pairs():
+    """LEAF and FixMatch with three seeds, and UDA with one; differences +1, +4, -2."""
+    lines = [*leaf(50, 52, 57), *leaf(49, 48, 59, method="fixmatch"), record(0.4, method="uda")]
+    lines += [record(0.9, method="supervised", labels=None)]
+    for line in lines:
+        line["metrics"]["auc"] = line["metrics"]["balanced_accuracy"] / 2
+    return lines
+
+
+def test_differences_are_taken_seed_by_seed(shown, pairs):
+    last = shown(pairs[::-1], "--against", "fixmatch", "--selection", "last")
+    absolute, relative = last.split("## ")[1:]
+    assert absolute == shown(pairs).split("## ")[1].split("\n\n* ")[0] + "\n\n"
+    assert relative.startswith("Balanced accuracy minus that of fixmatch, last step\n")
+    assert relative.split("\n\n")[1].splitlines()[2:] == [
+        "| uda | *-9.00* (ahead 0 of 1; paper -3.69; 1 of 3 seeds) |",
+        "| leaf | **+1.00 ± 3.00** (ahead 2 of 3; paper +4.15) |",
+    ]
+    assert "* In percent" in relative
+    assert "in percentage points, between runs of the same labels and seeds" in relative
+    assert "percentage points" not in shown(pairs)
+
+
+def test_differences_of_each_metric_are_its_own(shown, pairs):
+    text = shown(pairs, "--against", "leaf", "--metric", "auc", "--format", "csv")
+    found = [row for row in csv.DictReader(io.StringIO(text)) if row["against"]]
+    assert [(row["row"], row["ahead"]) for row in found] == [("uda", "0"), ("fixmatch", "1")]
+    assert [float(row["mean"]) for row in found] == pytest.approx([-5, -0.5])
+    assert float(found[1]["std"]) == pytest.approx(1.5)
+
+
+def test_runs_of_other_labels_or_seeds_are_not_compared(shown):
+    others = [record(0.3, labels="400", data="mine", method="uda")]
+    others += [record(0.4, seed=1, data="mine", method="uda")]
+    text = shown([record(0.5, data="mine"), *others], "--against", "leaf")
+    assert text.split("## ")[2].splitlines()[4] == f"| uda | {DASH} (missing) | {DASH} (missing) |"
+
+
+def test_a_row_to_subtract_that_is_not_there_is_told(tmp_path, capsys):
+    write(tmp_path, record(expert="linear"), record(method="uda"))
+    assert main(["bench", "table", str(tmp_path), "--against", "leaf"]) == 2
+    error = "--against 'leaf': no such row; expected one of 'uda', 'leaf expert=linear'\n"
+    assert capsys.readouterr().err.endswith(error)
+
+
+def test_differences_have_signs_that_are_not_hyphens(shown, pairs):
+    text = shown(pairs, "--against", "fixmatch", "--format", "html")
+    assert '<span class="value">&minus;9.00</span><small>ahead 0 of 1</small>' in text
+    text = shown([*pairs, record(expert="linear")], "--against", "fixmatch", "--format", "latex")
+    assert "Balanced accuracy minus that of fixmatch in percentage points &" in text
+    assert r"\textbf{$+$1.00 $\pm$ 3.00}" in text
+    assert "$-$9.00" in text
+
+
 def test_records_that_were_passed_on_have_the_same_table(shown, tmp_path, capsys):
     here = shown([record(0.5), record(0.4, method="uda")])
     (tmp_path / "records.jsonl").rename(tmp_path / "published.jsonl")

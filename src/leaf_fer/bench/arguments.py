@@ -139,6 +139,11 @@ def add_table(parser: argparse.ArgumentParser) -> None:
         default="both",
         help="weights of the last step, of the step that was best on validation, or both (both)",
     )
+    add(
+        "--against",
+        metavar="ROW",
+        help="also how far the others are above this row, run by run of the same seeds",
+    )
     _add_only(parser, "take")
     add("--out", metavar="FILE", help="write there instead of printing")
 

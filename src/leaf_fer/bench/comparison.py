@@ -12,6 +12,7 @@ from statistics import mean, stdev
 
 from leaf_fer.bench.grid import PUBLISHED
 from leaf_fer.bench.records import Record, row_name
+from leaf_fer.errors import UserError
 from leaf_fer.registry import BASELINE, methods
 
 PAPER = Path(__file__).with_name("paper.csv")
@@ -36,12 +37,13 @@ class Entry:
     """What stands in one place of a table.
 
     Attributes:
-        percents: accuracy of each run, in percent.
+        percents: accuracy of each run, in percent, or a difference of two, in percentage points.
         expected: runs that other places have.
         states: how many runs of this place are ``failed`` and ``unfinished``.
-        paper: the paper's number, in percent; None where it has none.
+        paper: the same of the paper; None where it has none.
         commits: of the code that the runs are of.
         rank: 1 for the best of its column, equals have the same; 0 if it is not compared.
+        relative: these are differences to another row.
     """
 
     percents: tuple[float, ...]
@@ -50,6 +52,7 @@ class Entry:
     paper: float | None
     commits: tuple[str, ...] = ()
     rank: int = 0
+    relative: bool = False
 
     @property
     def mean(self) -> float | None:
@@ -65,6 +68,11 @@ class Entry:
     def difference(self) -> float | None:
         """Mean minus the paper's number, in percentage points."""
         return None if self.mean is None or self.paper is None else self.mean - self.paper
+
+    @property
+    def ahead(self) -> int:
+        """Of differences, how many are positive."""
+        return sum(percent > 0 for percent in self.percents)
 
     @property
     def note(self) -> str:
@@ -91,22 +99,33 @@ class Table:
         selection: which weights were tested, as records call it.
         columns: in their order.
         rows: in their order, each with an entry for every column.
+        against: the row that was subtracted from the others; None if none was.
     """
 
     metric: str
     selection: str
     columns: list[Column]
     rows: dict[str, list[Entry]]
+    against: str | None = None
 
 
-def build(records: Sequence[Record], metric: str, selection: str) -> Table:
+def build(
+    records: Sequence[Record], metric: str, selection: str, against: str | None = None
+) -> Table:
     """Arrange records, finished or not, of one protocol.
 
     Args:
         records: in any order.
         metric: one of :data:`METRICS`.
         selection: as records call it.
+        against: row to subtract from the others, run by run of the same labels and seeds. Which
+            labels were drawn moves all methods, and their differences less.
+
+    Raises:
+        UserError: there is no such row.
     """
+    if against is not None:
+        records = _relative(records, against)
     columns = _columns(records)
     seeds = len({(record.seed, record.config["split_seed"]) for record in records})
     places: dict[tuple[str, Column], list[Record]] = {}
@@ -117,12 +136,19 @@ def build(records: Sequence[Record], metric: str, selection: str) -> Table:
                 places.setdefault((name, column), []).append(record)
     rows = {
         name: [
-            _entry(places.get((name, c), []), seeds, metric, selection, paper(name, c, metric))
-            for c in columns
+            _entry(
+                places.get((name, column), []),
+                seeds,
+                metric,
+                selection,
+                paper=_paper_minus(name, against, column, metric),
+                relative=against is not None,
+            )
+            for column in columns
         ]
         for name in dict.fromkeys(name for name, _ in places)
     }
-    return Table(metric, selection, columns, _ranked(rows))
+    return Table(metric, selection, columns, _ranked(rows), against)
 
 
 @cache
@@ -144,6 +170,50 @@ def paper(row: str, column: Column, metric: str) -> float | None:
     """
     data, labels = column
     return _figures().get((row, data, labels or "", metric))
+
+
+def _paper_minus(row: str, against: str | None, column: Column, metric: str) -> float | None:
+    """The paper's number, or its difference between two rows."""
+    one = paper(row, column, metric)
+    if one is None or against is None:
+        return one
+    other = paper(against, column, metric)
+    return None if other is None else one - other
+
+
+def _relative(records: Sequence[Record], against: str) -> list[Record]:
+    """Records with what they are above those of a row; without a partner they have no metrics.
+
+    Raises:
+        UserError: there is no such row.
+    """
+    rows = [_row(record) for record in sorted(records, key=_order)]
+    if against not in rows:
+        known = ", ".join(map(repr, dict.fromkeys(rows)))
+        raise UserError(f"--against {against!r}: no such row; expected one of {known}")
+    others = {_run(record): record for record in records if _row(record) == against}
+    return [
+        replace(record, metrics=_minus(record, others.get(_run(record))))
+        for record in records
+        if _row(record) not in (against, UPPER)
+    ]
+
+
+def _run(record: Record) -> tuple[object, ...]:
+    """What two runs must share to be compared."""
+    return record.data, record.labels, record.seed, record.config["split_seed"]
+
+
+def _minus(record: Record, other: Record | None) -> dict[str, dict[str, float]]:
+    found: dict[str, dict[str, float]] = {}
+    for selection, values in record.metrics.items():
+        theirs = {} if other is None else other.metrics.get(selection, {})
+        found[selection] = {
+            name: values[name] - theirs[name]
+            for name, _ in METRICS.values()
+            if values.get(name) is not None and theirs.get(name) is not None
+        }
+    return found
 
 
 def _row(record: Record) -> str:
@@ -177,13 +247,19 @@ def _order(record: Record) -> tuple[int, int, str, int]:
 
 
 def _entry(
-    records: Sequence[Record], seeds: int, metric: str, selection: str, paper: float | None
+    records: Sequence[Record],
+    seeds: int,
+    metric: str,
+    selection: str,
+    *,
+    paper: float | None,
+    relative: bool,
 ) -> Entry:
     found = [record.metrics.get(selection, {}).get(METRICS[metric][0]) for record in records]
     percents = tuple(100 * value for value in found if value is not None)
     states = Counter(record.state for record in records if record.state != "finished")
     commits = tuple(sorted({record.commit for record in records if record.commit}))
-    return Entry(percents, seeds, states, paper, commits)
+    return Entry(percents, seeds, states, paper, commits, relative=relative)
 
 
 def _ranked(rows: dict[str, list[Entry]]) -> dict[str, list[Entry]]:

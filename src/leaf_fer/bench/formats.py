@@ -16,7 +16,7 @@ BOUNDS = {LOWER: "lower bound", UPPER: "upper bound"}
 
 FIELDS = (
     *("row", "data", "labels", "selection", "metric", "mean", "std", "seeds", "expected_seeds"),
-    *("paper", "difference", "rank", "note", "commits"),
+    *("paper", "difference", "rank", "note", "commits", "against", "ahead"),
 )
 """Columns of the CSV."""
 
@@ -105,9 +105,9 @@ def comma_separated(tables: Sequence[Table], notes: Sequence[str]) -> str:
             for (data, labels), e in zip(table.columns, entries, strict=True):
                 numbers = [e.mean, e.deviation, len(e.percents), e.expected, e.paper, e.difference]
                 place = [name, data, labels or "none", table.selection, table.metric]
-                writer.writerow(
-                    [*place, *map(_plain, numbers), e.rank or "", e.note, " ".join(e.commits)]
-                )
+                besides = [e.rank or "", e.note, " ".join(e.commits)]
+                besides += [table.against or "", e.ahead if e.relative else ""]
+                writer.writerow([*place, *map(_plain, numbers), *besides])
     return text.getvalue()
 
 
@@ -120,8 +120,9 @@ FORMATS: dict[str, Callable[[Sequence[Table], Sequence[str]], str]] = {
 
 
 def _latex_table(table: Table) -> str:
-    accuracy, weights = _headings(table)
-    spans, rules, last = [rf"{accuracy} in \%"], [], 1
+    accuracy, weights = map(_tex, _headings(table))
+    unit = r"\%" if table.against is None else "percentage points"
+    spans, rules, last = [f"{accuracy} in {unit}"], [], 1
     for data, group in _grouped(table.columns):
         first, last = last + 1, last + len(group)
         spans.append(rf"\multicolumn{{{len(group)}}}{{c}}{{{_tex(data)}}}")
@@ -147,7 +148,7 @@ def _latex_row(name: str, entries: Sequence[Entry]) -> str:
     """What stands beside the values goes below them, which keeps the columns narrow."""
     lines = [[_tex(_label(name)), *map(_latex_value, entries)]]
     for besides in zip_longest(*map(_beside, entries), fillvalue=""):
-        small = (text.replace("+", "$+$").replace("-", "$-$") for text in besides)
+        small = map(_tex_signs, besides)
         lines.append(["", *(rf"\scriptsize {text}" if text else "" for text in small)])
     return "\n".join(rf"{' & '.join(line)} \\" for line in lines)
 
@@ -173,17 +174,19 @@ def _markdown_entry(entry: Entry) -> str:
 
 
 def _latex_value(entry: Entry) -> str:
-    value = _value(entry).replace("±", r"$\pm$").replace(DASH, "--")
+    value = _tex_signs(_value(entry)).replace("±", r"$\pm$").replace(DASH, "--")
     mark = {1: r"\textbf", 2: r"\underline"}.get(entry.rank)
     return f"{mark}{{{value}}}" if mark else value
 
 
 def _html_entry(entry: Entry) -> str:
     kind = {1: "best", 2: "second"}.get(entry.rank, "" if entry.percents else "missing")
-    beside = (escape(text).replace("-", "&minus;") for text in _beside(entry))
+    value, *beside = (
+        escape(text).replace("-", "&minus;") for text in (_value(entry), *_beside(entry))
+    )
     small = "".join(f"<small>{text}</small>" for text in beside)
     name = f' class="{kind}"' if kind else ""
-    return f'<td{name}><span class="value">{_value(entry)}</span>{small}</td>'
+    return f'<td{name}><span class="value">{value}</span>{small}</td>'
 
 
 def _joined(value: str, entry: Entry) -> str:
@@ -192,17 +195,25 @@ def _joined(value: str, entry: Entry) -> str:
 
 
 def _value(entry: Entry) -> str:
-    """``52.31 ± 0.45``, or a dash."""
+    """``52.31 ± 0.45``, a difference with its sign, or a dash."""
     if entry.mean is None:
         return DASH
     spread = "" if entry.deviation is None else f" ± {entry.deviation:.2f}"
-    return f"{entry.mean:.2f}{spread}"
+    return f"{_number(entry.mean, entry)}{spread}"
+
+
+def _number(percent: float, entry: Entry) -> str:
+    return f"{percent:+z.2f}" if entry.relative else f"{percent:.2f}"
 
 
 def _beside(entry: Entry) -> list[str]:
     """``["paper 52.20, +0.11", "2 of 3 seeds"]``, as much of it as there is."""
-    words = [] if entry.paper is None else [f"paper {entry.paper:.2f}"]
-    if entry.difference is not None:
+    words = [] if entry.paper is None else [f"paper {_number(entry.paper, entry)}"]
+    if entry.relative:
+        words = (
+            [f"ahead {entry.ahead} of {len(entry.percents)}", *words] if entry.percents else words
+        )
+    elif entry.difference is not None:
         words = [f"{words[0]}, {entry.difference:+z.2f}"]
     return [*words, *([entry.note] if entry.note else [])]
 
@@ -210,7 +221,11 @@ def _beside(entry: Entry) -> list[str]:
 def _headings(table: Table) -> tuple[str, str]:
     """What is measured, and of which weights."""
     weights = "last step" if table.selection == "last" else "step that was best on validation"
-    return METRICS[table.metric][1], weights
+    accuracy = METRICS[table.metric][1]
+    return (
+        accuracy if table.against is None else f"{accuracy} minus that of {table.against}",
+        weights,
+    )
 
 
 def _title(table: Table) -> str:
@@ -227,12 +242,15 @@ def _labels(labels: str | None) -> str:
 
 def _legend(tables: Sequence[Table], best: str, second: str) -> str:
     entries = [entry for table in tables for row in table.rows.values() for entry in row]
-    beside = (
-        " Then come the paper's number and the difference."
-        if any(entry.paper is not None for entry in entries)
-        else ""
-    )
-    return f"{best}: best of its column, {second}: second; the upper bound is left out.{beside}"
+    words = [f"{best}: best of its column, {second}: second; the upper bound is left out."]
+    if any(entry.paper is not None for entry in entries):
+        words.append("Then come the paper's number and the difference.")
+    if any(entry.relative for entry in entries):
+        words.append(
+            "Differences are in percentage points, between runs of the same labels and seeds; in "
+            "how many of them the row is ahead is said."
+        )
+    return " ".join(words)
 
 
 def _grouped(columns: Sequence[Column]) -> list[tuple[str, list[Column]]]:
@@ -245,6 +263,10 @@ def _piped(cells: Sequence[str]) -> str:
 
 def _plain(number: float | None) -> str:
     return "" if number is None else f"{number:.10g}"
+
+
+def _tex_signs(text: str) -> str:
+    return text.replace("+", "$+$").replace("-", "$-$")
 
 
 def _tex(text: str) -> str:

@@ -41,7 +41,7 @@ def tables(records: Sequence[Record], command: argparse.Namespace) -> list[Table
     """The tables that were asked for, metric by metric; with ``both``, what there are records for.
 
     Raises:
-        UserError: no record has the selection.
+        UserError: no record has the selection, or there is no row of the name to subtract.
     """
     both = command.selection == "both"
     asked = list(SELECTIONS.values()) if both else [SELECTIONS[command.selection]]
@@ -51,7 +51,13 @@ def tables(records: Sequence[Record], command: argparse.Namespace) -> list[Table
             f"--selection {command.selection}: no record has it; runs without validation images "
             "have last alone"
         )
-    return [build(records, metric, name) for metric in command.metric for name in there]
+    rows = [None] if command.against is None else [None, command.against]
+    return [
+        build(records, metric, name, row)
+        for metric in command.metric
+        for name in there
+        for row in rows
+    ]
 
 
 def notes(records: Sequence[Record]) -> list[str]:
