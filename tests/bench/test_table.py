@@ -258,11 +258,13 @@ def test_differences_of_each_metric_are_its_own(shown, pairs):
     assert float(found[1]["std"]) == pytest.approx(1.5)
 
 
-def test_runs_of_other_labels_or_seeds_are_not_compared(shown):
+def test_runs_of_other_data_labels_or_seeds_are_not_compared(shown):
     others = [record(0.3, labels="400", data="mine", method="uda")]
     others += [record(0.4, seed=1, data="mine", method="uda")]
+    others += [record(0.2, data="yours", method="uda")]
     text = shown([record(0.5, data="mine"), *others], "--against", "leaf")
-    assert text.split("## ")[2].splitlines()[4] == f"| uda | {DASH} (missing) | {DASH} (missing) |"
+    missing = f"{DASH} (missing)"
+    assert text.split("## ")[2].splitlines()[4] == f"| uda | {' | '.join([missing] * 3)} |"
 
 
 def test_a_row_to_subtract_that_is_not_there_is_told(tmp_path, capsys):
