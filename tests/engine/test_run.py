@@ -250,6 +250,11 @@ def test_a_collapse_is_a_visible_warning(tiny, tmp_path, capsys):
     assert any("warning" in line for line in RunFolder(tmp_path / "run").lines())
 
 
+def test_a_mask_that_keeps_nothing_out_is_a_visible_warning(tiny, tmp_path, capsys):
+    execute(tiny(method="fixmatch", threshold=0, steps=6, epoch_steps=2), tmp_path / "run")
+    assert "warning: step 4: every pseudo-label has counted so far" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("method", sorted(registry.methods()))
 def test_every_method_trains_in_bfloat16_with_eaf(tiny, tmp_path, method):
     config = tiny(

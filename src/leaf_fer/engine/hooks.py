@@ -19,6 +19,8 @@ from leaf_fer.types import Clock, Objective
 
 COLLAPSE = 0.9
 """Share of the predictions that one class may take before a run is called collapsed."""
+IDLE = 1e-3
+"""Share of the pseudo-labels that a mask must let through, and keep out, to be called one."""
 
 Validate = Callable[[torch.nn.Module], dict[str, Any]]
 
@@ -142,6 +144,8 @@ class Recorder:
         if self.watch is not None:
             line = {"epoch": clock.epoch, "unlabeled": self.watch(state.averaged)}
             self.journal.write(state.step, line)
+        if state.step - clock.epoch_steps < clock.total_steps / 2 <= state.step:
+            self._warn_of_mask(state.step)
         self._since += time.perf_counter() - now
 
     def _judge(self, clock: Clock, state: State, found: Mapping[str, Any]) -> None:
@@ -164,9 +168,22 @@ class Recorder:
         share, name = max(zip(shares, self.classes, strict=True))
         fresh, self._collapsed = not self._collapsed, self.even and share > COLLAPSE
         if self._collapsed and fresh:
-            warning = f"{100 * share:.0f} % of the predictions are {name!r}: the run has collapsed"
-            self.bar.write(f"warning: step {step}: {warning}", file=sys.stderr)
-            self.journal.write(step, {"warning": warning})
+            self._warn(
+                step, f"{100 * share:.0f} % of the predictions are {name!r}: the run has collapsed"
+            )
+
+    def _warn_of_mask(self, step: int) -> None:
+        """Say if all pseudo-labels have counted from the start on, or none has."""
+        lines = [line.get("watch", {}) for line in self.folder.lines()]
+        masks = [line["mask"] for line in lines if "mask" in line]
+        if masks and min(masks) > 1 - IDLE:
+            self._warn(step, "every pseudo-label has counted so far, doubtful ones too")
+        if masks and max(masks) < IDLE:
+            self._warn(step, "no pseudo-label has counted so far")
+
+    def _warn(self, step: int, warning: str) -> None:
+        self.bar.write(f"warning: step {step}: {warning}", file=sys.stderr)
+        self.journal.write(step, {"warning": warning})
 
     def save(self, state: State) -> None:
         """Write the checkpoint, and first what was not logged yet."""
