@@ -248,6 +248,7 @@ class Run:
             "others": [value for key, value in found.items() if key != chosen],
         }
         if self.first:
+            result["warnings"] = [line for line in folder.lines() if "warning" in line]
             written = self._save_model(folder.model, *networks[chosen])
             write_card(folder.model, written, found[chosen])
             if folder.best.exists():

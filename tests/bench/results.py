@@ -6,7 +6,7 @@ from leaf_fer.bench import grid
 from leaf_fer.config import configure, write_yaml
 
 
-def record(balanced=0.5, *, best=None, overall=0.25, commit="abc", seed=0, **options):
+def record(balanced=0.5, *, best=None, overall=0.25, commit="abc", seed=0, warned=(), **options):
     """A line of records.jsonl."""
     options = {"data": "ferplus", "labels": "100", **options}
     config = configure(options, {"seed": seed, "split_seed": seed})
@@ -16,6 +16,7 @@ def record(balanced=0.5, *, best=None, overall=0.25, commit="abc", seed=0, **opt
         others = [{"selection": "best-on-validation", **values, "balanced_accuracy": best}]
     metrics = {"selection": "last", **values, "balanced_accuracy": balanced, "others": others}
     metrics["device"] = "a CPU"
+    metrics["warnings"] = [{"step": 150, "warning": text} for text in warned]
     name = grid._name(config)
     return {"cell": name, "commit": commit, "config": config.to_dict(), "metrics": metrics}
 

@@ -61,6 +61,22 @@ def test_a_table_in_markdown(shown):
     assert "* Commit: abc.\n" in text
 
 
+def test_what_runs_warned_of_stands_below(shown):
+    lines = [*leaf(50, 52, warned=["x", "x"]), *leaf(57, labels="400")]
+    lines += leaf(40, 41, method="fixmatch", warned=["x", "y <"])
+    text = shown(lines)
+    assert "* Warned in 2 of 3 runs of leaf, 2 of 2 runs of fixmatch: x.\n" in text
+    assert "* Warned in 2 of 2 runs of fixmatch: y <.\n" in text
+    assert "fixmatch: y &lt;.</li>" in shown(lines, "--format", "html")
+    assert "Warned" not in shown(leaf(50, 52))
+
+
+def test_records_that_are_older_than_warnings_have_none(shown):
+    line = record()
+    del line["metrics"]["warnings"]
+    assert "Warned" not in shown([line])
+
+
 def test_a_single_seed_has_no_deviation(shown):
     assert "| leaf | **50.00** (paper 52.20, -2.20) |" in shown(leaf(50))
 

@@ -75,6 +75,7 @@ def test_a_finished_run_has_all_that_it_promises(whole):
         "selection",
         "seconds",
         "images_per_second",
+        "warnings",
     }
     assert promised <= set(result)
     assert result["selection"] == "last"
@@ -251,8 +252,11 @@ def test_a_collapse_is_a_visible_warning(tiny, tmp_path, capsys):
 
 
 def test_a_mask_that_keeps_nothing_out_is_a_visible_warning(tiny, tmp_path, capsys):
-    execute(tiny(method="fixmatch", threshold=0, steps=6, epoch_steps=2), tmp_path / "run")
-    assert "warning: step 4: every pseudo-label has counted so far" in capsys.readouterr().err
+    config = tiny(method="fixmatch", threshold=0, steps=6, epoch_steps=2)
+    found = execute(config, tmp_path / "run")
+    warning = "every pseudo-label of the first 4 steps has counted, doubtful ones too"
+    assert f"warning: step 4: {warning}" in capsys.readouterr().err
+    assert {"step": 4, "warning": warning} in found["warnings"]
 
 
 @pytest.mark.parametrize("method", sorted(registry.methods()))

@@ -40,6 +40,7 @@ class Record:
         commit: of the code, if known.
         device: what it was computed on, if known.
         state: finished, failed or unfinished.
+        warnings: of the run; none in records that are older than they.
     """
 
     cell: str
@@ -49,6 +50,7 @@ class Record:
     commit: str | None = None
     device: str | None = None
     state: str = "finished"
+    warnings: tuple[str, ...] = ()
 
     @property
     def method(self) -> str:
@@ -217,7 +219,10 @@ def _record(folder: Path, line: Mapping[str, Any]) -> Record:
     found = {str(each["selection"]): each for each in [metrics, *metrics.get("others", [])]}
     cell, config = str(line["cell"]), _complete(line["config"])
     path = folder / "cells" / cell
-    return Record(cell, path, config, found, line.get("commit"), metrics.get("device"))
+    warnings = tuple(each["warning"] for each in metrics.get("warnings", ()))
+    return Record(
+        *(cell, path, config, found, line.get("commit"), metrics.get("device")), warnings=warnings
+    )
 
 
 def _complete(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -78,4 +78,19 @@ def notes(records: Sequence[Record]) -> list[str]:
         *(f"Protocol: {line}." for line in records_of.protocol(records)),
         f"Different commits: {counted}." if len(commits) > 1 else f"Commit: {next(iter(commits))}.",
         *([f"Computed on: {'; '.join(devices)}."] if devices else []),
+        *warnings(records),
+    ]
+
+
+def warnings(records: Sequence[Record]) -> list[str]:
+    """What runs warned of, and in how many of each row."""
+    rows = Counter(records_of.row_name(record) for record in records)
+    warned: dict[str, Counter[str]] = {}
+    for record in records:
+        for text in dict.fromkeys(record.warnings):
+            warned.setdefault(text, Counter())[records_of.row_name(record)] += 1
+    return [
+        f"Warned in {', '.join(f'{n} of {rows[row]} runs of {row}' for row, n in counts.items())}: "
+        f"{text}."
+        for text, counts in warned.items()
     ]

@@ -19,6 +19,8 @@ from leaf_fer.types import Clock, Objective
 
 COLLAPSE = 0.9
 """Share of the predictions that one class may take before a run is called collapsed."""
+BEGINNING = 0.1
+"""Share of a run in which it is not called collapsed: fresh heads often name one class at first."""
 IDLE = 1e-3
 """Share of the pseudo-labels that a mask must let through, and keep out, to be called one."""
 
@@ -87,6 +89,7 @@ class Recorder:
         self.keep = keep
         self.classes = classes
         self.even = even
+        self.beginning = BEGINNING * total_steps
         self._collapsed = False
         self.log_steps = log_steps
         self.watch = watch
@@ -165,6 +168,8 @@ class Recorder:
 
     def _warn_of_collapse(self, step: int, shares: list[float]) -> None:
         """Say once that one class takes nearly all predictions, and again if it came back."""
+        if step <= self.beginning:
+            return
         share, name = max(zip(shares, self.classes, strict=True))
         fresh, self._collapsed = not self._collapsed, self.even and share > COLLAPSE
         if self._collapsed and fresh:
@@ -177,9 +182,11 @@ class Recorder:
         lines = [line.get("watch", {}) for line in self.folder.lines()]
         masks = [line["mask"] for line in lines if "mask" in line]
         if masks and min(masks) > 1 - IDLE:
-            self._warn(step, "every pseudo-label has counted so far, doubtful ones too")
+            self._warn(
+                step, f"every pseudo-label of the first {step} steps has counted, doubtful ones too"
+            )
         if masks and max(masks) < IDLE:
-            self._warn(step, "no pseudo-label has counted so far")
+            self._warn(step, f"no pseudo-label of the first {step} steps has counted")
 
     def _warn(self, step: int, warning: str) -> None:
         self.bar.write(f"warning: step {step}: {warning}", file=sys.stderr)
