@@ -39,7 +39,7 @@ class FreeMatch(PseudoLabeling):
         fairness_weight: lambda_f >= 0; weight of the fairness term.
         momentum: in [0, 1). With 0.999 tau leaves 1/C over 1,000 to 3,000 steps, an eighth to a
             third of 20 epochs of FERPlus with batches of 64, and nearly all images count until
-            then; for shorter runs take 0.99.
+            then; for the same share of a shorter run take 1 - 8 / steps.
     """
 
     views = Views(labeled="w", unlabeled="ws")

@@ -34,8 +34,8 @@ class SoftMatch(PseudoLabeling):
     Args:
         num_deviations: n > 0; the Gaussian is n times as narrow as the confidences are spread.
         momentum: in [0, 1). With 0.999 mu and var need 1,000 to 3,000 steps, an eighth to a third
-            of 20 epochs of FERPlus with batches of 64, and all images count until then; for shorter
-            runs take 0.99.
+            of 20 epochs of FERPlus with batches of 64, and all images count until then; for the
+            same share of a shorter run take 1 - 8 / steps.
     """
 
     views = Views(labeled="w", unlabeled="ws")
