@@ -239,6 +239,62 @@ def test_bars_need_both(drawn):
     assert [axes.get_title("left") for axes in drawn("eaf", both).axes] == ["leaf, ferplus"]
 
 
+def marked(axes, marker):
+    """Places of a marker: of seeds ``o``, of means ``|``; by row from the top."""
+    found = [line.get_xydata()[0] for line in axes.lines if line.get_marker() == marker]
+    return sorted((int(y), round(float(x), 6)) for x, y in found)
+
+
+@pytest.mark.parametrize("theme", [LIGHT, DARK])
+def test_differences_are_between_runs_of_the_same_labels(drawn, theme):
+    scores = {
+        "supervised": (50, 60, 40),
+        "leaf": (51, 62, 43),  # ahead of it with every seed
+        "fixmatch": (53, 57, 40.3),
+        "uda": (49, 58, 39),
+    }
+    lines = [
+        record(percent / 100, overall=0.1, method=key, seed=seed, labels="100")
+        for key, percents in scores.items() for seed, percent in enumerate(percents)
+    ]  # fmt: skip
+    lines += [record(0.6, method="supervised", labels="400"), record(0.575, method="leaf",
+              labels="400"), record(0.9, method="supervised", labels=None)]  # fmt: skip
+    figure = drawn("differences", lines, theme)
+    check_readable(figure)
+    few, many = titled(figure, "ferplus, 100 labels"), titled(figure, "ferplus, 400 labels")
+    rows = [text.get_text() for text in few.get_yticklabels()]
+    assert rows == ["fixmatch", "leaf", "uda"]  # by the mean of the panels: 0.1, -0.25, -1.33
+    assert marked(few, "o") == [
+        *((0, -3), (0, 0.3), (0, 3)), *((1, 1), (1, 2), (1, 3)), *((2, -2), (2, -1), (2, -1)),
+    ]  # fmt: skip
+    assert marked(few, "|") == [(0, 0.1), (1, 2), (2, -1.333333)]
+    bars = {int(bar.get_ydata()[0]): bar for bar in few.lines if bar.get_marker() == "|"}
+    agreed = {row: bar.get_color() == theme.colors[0] for row, bar in bars.items()}
+    assert agreed == {0: False, 1: True, 2: True}
+    assert marked(many, "o") == [(1, -2.5)]
+    assert marked(many, "|") == []  # one seed has no mean
+    assert few.get_ylim()[0] > few.get_ylim()[1]
+    assert "Balanced accuracy minus that of supervised (points)" in words(figure)
+
+
+def test_all_methods_differ_readably_and_one_alone_too(drawn):
+    keys = list(methods())
+    figure = drawn("differences", grid_of(keys), metric="overall", against="leaf")
+    check_readable(figure)
+    assert len(figure.axes) == 10
+    alone = drawn("differences", grid_of(["leaf", "vat"], data=["rafdb"], labels=[100]),
+                  against="vat")  # fmt: skip
+    check_readable(alone)
+
+
+def test_differences_need_a_row_and_a_partner(drawn):
+    with pytest.raises(UserError, match=r"--against 'supervised': no such row; .* 'leaf'"):
+        drawn("differences", [record(0.5, method="leaf")])
+    apart = [record(0.5, method="leaf", labels="400"), record(0.5, method="uda")]
+    with pytest.raises(UserError, match="no run has the data, labels and seed of one of uda"):
+        drawn("differences", apart, against="uda")
+
+
 def counted(matrix, **options):
     found = record(0.5, **options)
     found["metrics"] |= {"confusion_matrix": matrix, "classes": CLASSES}

@@ -8,7 +8,7 @@ SWITCHES = ("channels_last", "compile", "fused", "prefetch")
 """Settings that are on or off and change the speed alone."""
 
 FIGURES = (
-    *("labels", "features", "experts", "eaf"),
+    *("labels", "differences", "features", "experts", "eaf"),
     *("usage", "pseudo", "reliability", "confusion"),
 )
 """What ``leaf bench plot`` can draw."""
@@ -157,9 +157,15 @@ def add_plot(parser: argparse.ArgumentParser) -> None:
     add("--theme", choices=("light", "dark", "both"), default="light", help="page (light)")
     add(
         "--metric",
-        choices=("balanced", "overall"),
+        choices=("balanced", "overall", "auc"),
         default="balanced",
-        help="accuracy in the figure eaf (balanced)",
+        help="what is compared in the figures differences and eaf (balanced)",
+    )
+    add(
+        "--against",
+        metavar="ROW",
+        default="supervised",
+        help="the row that others are compared with in the figure differences (supervised)",
     )
     add(
         "--selection",

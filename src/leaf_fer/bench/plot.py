@@ -22,7 +22,7 @@ def main(command: argparse.Namespace) -> int:
     records = records_of.select(records_of.read(folders), command.only)
     if not records:
         raise UserError(f"{folders[0]}: none of its cells is finished")
-    choice = Choice(SELECTIONS[command.selection], command.metric, command.faces)
+    choice = Choice(SELECTIONS[command.selection], command.metric, command.against, command.faces)
     with plain_style():
         draw = KINDS[command.kind](records, choice)
         for path, theme in pictures(command.out or command.kind, command.theme):

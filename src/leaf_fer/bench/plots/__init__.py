@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from leaf_fer.bench.plots.bars import eaf
 from leaf_fer.bench.plots.choice import Choice, Draw
 from leaf_fer.bench.plots.confusion import confusion
+from leaf_fer.bench.plots.differences import differences
 from leaf_fer.bench.plots.features import features
 from leaf_fer.bench.plots.lines import experts, labels
 from leaf_fer.bench.plots.pseudo import pseudo
@@ -14,6 +15,7 @@ from leaf_fer.bench.records import Record
 
 KINDS: dict[str, Callable[[Sequence[Record], Choice], Draw]] = {
     "labels": labels,
+    "differences": differences,
     "features": features,
     "experts": experts,
     "eaf": eaf,

@@ -8,11 +8,12 @@ from typing import Any, TypeVar
 
 from matplotlib.figure import Figure
 
+from leaf_fer.bench.comparison import METRICS
 from leaf_fer.bench.grid import PUBLISHED
 from leaf_fer.bench.plots.theme import Theme
 from leaf_fer.bench.records import Record, row_name
 from leaf_fer.errors import UserError
-from leaf_fer.registry import methods
+from leaf_fer.registry import BASELINE, methods
 
 K = TypeVar("K", bound=Hashable)
 
@@ -28,12 +29,14 @@ class Choice:
 
     Attributes:
         selection: whose accuracy, as records call it: last or best-on-validation.
-        metric: balanced or overall.
+        metric: balanced, overall or auc.
+        against: row that others are compared with where differences are drawn.
         faces: of a class, at most, where every face is a dot.
     """
 
     selection: str = "last"
     metric: str = "balanced"
+    against: str = BASELINE
     faces: int = 100
 
 
@@ -74,7 +77,7 @@ def percents(records: Sequence[Record], metric: str, selection: str) -> list[flo
     Raises:
         UserError: a record does not have the selection, or was not measured.
     """
-    return [100 * float(measured(each, f"{metric}_accuracy", selection)) for each in records]
+    return [100 * float(measured(each, METRICS[metric][0], selection)) for each in records]
 
 
 def measured(record: Record, name: str, selection: str) -> Any:
