@@ -96,7 +96,7 @@ class Pretraining(Run):
             "step": self.state.step,
             "loss": last.get("loss"),
             **self._speed(),
-            "device": hardware(self.device),
+            "device": hardware(self.device, self.autocast),
             "init": self.init,
         }
         if self.first:

@@ -243,7 +243,7 @@ class Run:
         result = {
             **found[chosen],
             **self._speed(),
-            "device": hardware(self.device),
+            "device": hardware(self.device, self.autocast),
             "init": self.init,
             "others": [value for key, value in found.items() if key != chosen],
         }
@@ -325,11 +325,12 @@ def _start(config: Config, folder: RunFolder) -> tuple[dict[str, str] | None, St
     return facts, start
 
 
-def hardware(device: torch.device) -> str:
-    """What a run computes on, in words."""
+def hardware(device: torch.device, half: bool) -> str:
+    """What a run computes on and in which precision, which may depend on it, in words."""
+    name = f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
     if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+        name = torch.cuda.get_device_name(device)
+    return f"{name}, {'bfloat16' if half else 'float32'}"
 
 
 def lengths(config: Config, data: Data) -> tuple[int, int]:

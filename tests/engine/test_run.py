@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from tests.conftest import PATIENCE
 
-from leaf_fer import registry
+from leaf_fer import build, registry
 from leaf_fer.config import write_yaml
 from leaf_fer.data import synthetic
 from leaf_fer.data.views import Batches
@@ -268,6 +268,14 @@ def test_every_method_trains_in_bfloat16_with_eaf(tiny, tmp_path, method):
     assert 0 <= result["balanced_accuracy"] <= 1
     losses = [line["loss"] for line in RunFolder(tmp_path / "run").lines() if "loss" in line]
     assert bool(registry.method(method).views[1]) == any(len(terms) > 1 for terms in losses)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "auto"])
+def test_the_precision_that_was_computed_in_is_recorded(tiny, tmp_path, monkeypatch, precision):
+    monkeypatch.setattr(build, "computes_bfloat16", lambda device: device == "cpu")
+    found = execute(tiny(method="supervised", precision=precision, steps=2), tmp_path / "run")
+    computed = "bfloat16" if precision == "auto" else precision
+    assert found["device"].endswith(f"threads, {computed}")
 
 
 @pytest.mark.parametrize(("strong", "views"), [(True, 1), (False, 0)])
