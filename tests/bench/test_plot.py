@@ -231,6 +231,19 @@ def test_many_bars_are_readable(drawn):
     check_readable(drawn("eaf", lines))
 
 
+@pytest.mark.parametrize(
+    ("metric", "name"),
+    [("overall", "Overall accuracy (%)"), ("auc", "AUC of pairs of classes (%)")],
+)
+def test_bars_are_of_the_metric_that_is_asked_for(drawn, metric, name):
+    lines = [record(0.9, overall=0.5, method="uda", eaf=eaf) for eaf in ("none", "semantic")]
+    for found in lines:
+        found["metrics"]["auc"] = 0.5
+    (axes,) = drawn("eaf", lines, metric=metric).axes
+    assert [bar.get_height() for bar in axes.patches] == [50, 50]
+    assert axes.get_ylabel() == name
+
+
 def test_bars_need_both(drawn):
     alone = [record(0.5, method="fixmatch"), record(0.5, method="leaf")]
     with pytest.raises(UserError, match="no method was run both with --eaf none and with another"):

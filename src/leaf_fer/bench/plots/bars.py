@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from leaf_fer.bench.comparison import METRICS
 from leaf_fer.bench.plots.choice import Choice, Draw, budget, grouped, ordered, percents
 from leaf_fer.bench.plots.theme import SMALL, Theme, dress, legend, page
 from leaf_fer.bench.records import Record, check_protocol
@@ -56,7 +57,7 @@ def _draw(
     columns = max(1, int(14 / width))
     figure, axes = page(theme, len(panels), columns, (width, 3.2))
     for panel, ((data, method), bars) in zip(axes, panels.items(), strict=True):
-        dress(panel, theme, f"{method}, {data}", up=f"{metric} accuracy (%)")
+        dress(panel, theme, f"{method}, {data}", up=f"{METRICS[metric][1]} (%)")
         panel.grid(visible=False, axis="x")
         _plot(panel, bars, levels, theme)
         panel.set_xlim(-0.6, groups - 0.4)
