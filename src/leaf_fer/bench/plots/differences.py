@@ -69,8 +69,8 @@ def _draw(panels: Mapping[str, Rows], across: str, theme: Theme) -> Figure:
         panel.margins(x=0.08)
     figure.supxlabel(drawable(across), size=NAME, color=theme.gray)
     keys = [_dot(theme), _bar(theme, True), _bar(theme, False)]
-    names = ["a seed", "mean, every seed on one side", "mean, seeds on both sides"]
-    legend(figure, theme, keys, names, max(1, int(figure.get_figwidth() / 2.6)))
+    words = ["a seed", "mean, every seed on one side", "mean, seeds on both sides"]
+    legend(figure, theme, keys, words, max(1, int(figure.get_figwidth() / 2.6)))
     return figure
 
 
